@@ -1,0 +1,25 @@
+//! What people declare: Istio's resource types as read from JSON or YAML, their validation, and their meaning.
+//!
+//! Input is JSON values from the REST API or etcd; output is typed resources ([`Resource`]) and errors that name a field.
+//! *Invariant:* nothing here does I/O, awaits, reads a clock or knows Envoy.
+
+mod analyze;
+mod check;
+mod documents;
+mod key;
+mod kind;
+pub mod mesh;
+mod object;
+mod schema;
+pub mod spec;
+mod unsupported;
+mod validate;
+
+pub use analyze::{Reference, Target, Warning, analyze, references};
+pub use check::{Checked, FieldError, Options, Reason, Treat, check};
+pub use documents::{DocumentError, documents};
+pub use key::Key;
+pub use kind::Kind;
+pub use object::{Metadata, Object, Revision};
+pub use schema::schema;
+pub use spec::{DecodeError, Resource, Spec};

@@ -1,0 +1,142 @@
+//! The typed specs: Istio's fields, read strictly. They are read only; what is stored and shown is the [`crate::Object`].
+//!
+//! *Invariant:* an unknown field never passes.
+
+mod destination_rule;
+mod gateway;
+mod grammar;
+mod http;
+mod mesh_config;
+mod runtime_layer;
+mod service_entry;
+mod sidecar;
+mod traffic_policy;
+mod virtual_service;
+mod workload;
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+pub use destination_rule::*;
+pub use gateway::*;
+pub use grammar::*;
+pub use http::*;
+pub use mesh_config::*;
+pub use runtime_layer::*;
+pub use service_entry::*;
+pub use sidecar::*;
+pub use traffic_policy::*;
+pub use virtual_service::*;
+pub use workload::*;
+
+use crate::{Key, Kind, Metadata, Object};
+
+/// A resource with its spec typed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resource {
+    /// Its metadata.
+    pub metadata: Metadata,
+    /// Its spec.
+    pub spec: Spec,
+}
+
+/// The spec of a kind that is built.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the variants are the kinds")]
+pub enum Spec {
+    ServiceEntry(Arc<ServiceEntry>),
+    WorkloadEntry(Arc<WorkloadEntry>),
+    WorkloadGroup(Arc<WorkloadGroup>),
+    VirtualService(Arc<VirtualService>),
+    DestinationRule(Arc<DestinationRule>),
+    Gateway(Arc<Gateway>),
+    Sidecar(Arc<Sidecar>),
+    MeshConfig(Arc<MeshConfig>),
+    RuntimeLayer(Arc<RuntimeLayer>),
+}
+
+impl Spec {
+    /// The kind it belongs to.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::WorkloadGroup(_) => Kind::WorkloadGroup,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::Sidecar(_) => Kind::Sidecar,
+            Self::MeshConfig(_) => Kind::MeshConfig,
+            Self::RuntimeLayer(_) => Kind::RuntimeLayer,
+        }
+    }
+}
+
+impl Resource {
+    /// Its identity.
+    pub fn key(&self) -> Key {
+        Key::new(
+            self.spec.kind(),
+            self.metadata.namespace.as_str(),
+            self.metadata.name.as_str(),
+        )
+    }
+}
+
+/// A spec that cannot be read: where, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct DecodeError {
+    /// The path of the field, such as `spec.http[0].route[1].weight`.
+    pub field: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Object {
+    /// Reads the spec. This checks names and types of fields, not the rules between them.
+    ///
+    /// # Errors
+    /// The first field that cannot be read, or that the kind is not supported yet.
+    pub fn decode(&self) -> Result<Resource, DecodeError> {
+        let spec = match self.kind {
+            Kind::ServiceEntry => Spec::ServiceEntry(self.read()?),
+            Kind::WorkloadEntry => Spec::WorkloadEntry(self.read()?),
+            Kind::WorkloadGroup => Spec::WorkloadGroup(self.read()?),
+            Kind::VirtualService => Spec::VirtualService(self.read()?),
+            Kind::DestinationRule => Spec::DestinationRule(self.read()?),
+            Kind::Gateway => Spec::Gateway(self.read()?),
+            Kind::Sidecar => Spec::Sidecar(self.read()?),
+            Kind::MeshConfig => Spec::MeshConfig(self.read()?),
+            Kind::RuntimeLayer => Spec::RuntimeLayer(self.read()?),
+            kind => {
+                return Err(DecodeError {
+                    field: "kind".into(),
+                    reason: format!("{kind} is not supported yet"),
+                });
+            }
+        };
+        Ok(Resource {
+            metadata: self.metadata.clone(),
+            spec,
+        })
+    }
+
+    fn read<T: DeserializeOwned>(&self) -> Result<Arc<T>, DecodeError> {
+        serde_path_to_error::deserialize(&self.spec)
+            .map(Arc::new)
+            .map_err(|error| {
+                let path = error.path().to_string();
+                let field = if path == "." {
+                    "spec".to_owned()
+                } else {
+                    format!("spec.{path}")
+                };
+                DecodeError {
+                    field,
+                    reason: error.inner().to_string(),
+                }
+            })
+    }
+}

@@ -1,0 +1,22 @@
+//! What every service needs around its work: logs, metrics, health and an orderly end.
+//!
+//! A service calls [`init`] once, hands [`Health`] to its parts, serves [`router`], and runs its parts under [`Tasks`].
+//!
+//! *Invariant:* nothing here knows what the service does, and nothing here ends the process.
+
+mod health;
+mod log;
+mod metrics;
+mod tasks;
+
+use axum::Router;
+
+pub use health::{Check, Health};
+pub use log::{Format, InitError, LogOptions, init};
+pub use metrics::Metrics;
+pub use tasks::{TaskError, Tasks, shutdown_signal};
+
+/// `/livez`, `/readyz` and `/metrics` of one service.
+pub fn router(health: Health, metrics: Metrics) -> Router {
+    health::router(health).merge(metrics::router(metrics))
+}
