@@ -1,0 +1,19 @@
+//! For tests: a real etcd, a connection that can be broken, and the suite that every store passes.
+//!
+//! Compiled for this crate's own tests and, for other crates' tests, with the feature `testing`. What goes wrong here
+//! panics, as a test does.
+//!
+//! *Invariant:* nothing here is part of a service.
+
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "these are tests; names and assertions say what they hold"
+)]
+
+mod connection;
+pub mod contract;
+mod etcd;
+
+pub use connection::Connection;
+pub use etcd::Etcd;

@@ -1,0 +1,245 @@
+//! How etcd is reached: several servers, TLS, users, limits that differ, and what an operator sees.
+//!
+//! *Invariant:* see [`super`].
+
+use std::process::Command;
+
+use etcd_client::PermissionType;
+use futures::StreamExt;
+use model::{Key, Kind};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::json;
+
+use super::*;
+use crate::etcd::{Credentials, EtcdTls, Limits};
+use crate::testing::contract::object;
+use crate::{Author, Error, Expect, Op};
+
+async fn create(store: &EtcdStore, name: &str) -> crate::Result<Revision> {
+    let object = object(
+        Kind::VirtualService,
+        "default",
+        name,
+        json!({ "hosts": [name] }),
+    );
+    store
+        .commit(
+            vec![Op::Put {
+                object,
+                expect: Expect::Absent,
+            }],
+            Author::default(),
+        )
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_several_servers_is_enough() {
+    let etcd = Etcd::start().await;
+    let dead = format!(
+        "http://127.0.0.1:{}",
+        std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port()
+    );
+    let store = EtcdStore::new(EtcdConfig::new([dead.clone(), etcd.endpoint(), dead]));
+    for n in 0..20 {
+        create(&store, &format!("r{n}")).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_has_a_root_of_its_own() {
+    let etcd = Etcd::start().await;
+    let other = EtcdStore::new(EtcdConfig {
+        root: "/other/mesh/".into(),
+        ..etcd.config()
+    });
+    create(&other, "a").await.unwrap();
+    create(&etcd.store(), "a").await.unwrap();
+    let output = Command::new(Etcd::program().with_file_name("etcdctl"))
+        .env("ETCDCTL_API", "3")
+        .args([
+            "--endpoints",
+            &etcd.endpoint(),
+            "get",
+            "--prefix",
+            "/other/mesh/config/",
+        ])
+        .output()
+        .unwrap();
+    let expected = "/other/mesh/config/networking.istio.io/VirtualService/default/a\n\
+        {\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"VirtualService\",\
+        \"metadata\":{\"name\":\"a\",\"namespace\":\"default\"},\"spec\":{\"hosts\":[\"a\"]}}\n";
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_are_configuration_and_etcd_has_the_last_word() {
+    let etcd = Etcd::start_with(&["--max-txn-ops", "200"]).await;
+    let batch = |n: usize| -> Vec<Op> {
+        let object = |i| object(Kind::VirtualService, "default", &format!("r{i}"), json!({}));
+        (0..n)
+            .map(|i| Op::Put {
+                object: object(i),
+                expect: Expect::Absent,
+            })
+            .collect()
+    };
+    let with = |operations| {
+        let limits = Limits {
+            operations,
+            ..Limits::default()
+        };
+        EtcdStore::new(EtcdConfig {
+            limits,
+            ..etcd.config()
+        })
+    };
+    let refused = with(200).commit(batch(200), Author::default()).await;
+    assert!(
+        matches!(
+            refused,
+            Err(Error::TooLarge {
+                actual: 200,
+                limit: 199,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    let refused = with(1000).commit(batch(200), Author::default()).await;
+    assert!(
+        matches!(&refused, Err(Error::Refused(why)) if why.contains("too many operations")),
+        "{refused:?}"
+    );
+    with(200)
+        .commit(batch(199), Author::default())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_are_known_by_their_passwords() {
+    let mut etcd = Etcd::start().await;
+    let mut root = Client::connect([etcd.endpoint()], None).await.unwrap();
+    root.user_add("root", "secret", None).await.unwrap();
+    root.user_grant_role("root", "root").await.unwrap();
+    root.role_add("weft").await.unwrap();
+    let all = etcd_client::Permission::new(PermissionType::Readwrite, "/weft/v1/").with_prefix();
+    root.role_grant_permission("weft", all).await.unwrap();
+    root.user_add("weft", "hush", None).await.unwrap();
+    root.user_grant_role("weft", "weft").await.unwrap();
+    root.auth_enable().await.unwrap();
+
+    let as_user = |user: &str, password: &str| {
+        let credentials = Credentials {
+            user: user.into(),
+            password: password.into(),
+        };
+        EtcdStore::new(EtcdConfig {
+            credentials: Some(credentials),
+            ..etcd.config()
+        })
+    };
+    let (store, wrong, nobody) = (
+        as_user("weft", "hush"),
+        as_user("weft", "guess"),
+        etcd.store(),
+    );
+    create(&store, "a").await.unwrap();
+    let refused = create(&nobody, "b").await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    let refused = create(&wrong, "b").await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    let mut seen = store
+        .watch(crate::Scope::default(), None, true)
+        .await
+        .unwrap();
+    let first = tokio::time::timeout(Duration::from_secs(20), seen.next())
+        .await
+        .unwrap();
+    assert!(
+        matches!(first, Some(crate::Event::Snapshot(_))),
+        "{first:?}"
+    );
+    // A restart forgets the token, which is replaced.
+    etcd.kill();
+    etcd.restart().await;
+    let last = create(&store, "c").await.unwrap();
+    let told = async {
+        while let Some(event) = seen.next().await {
+            if matches!(event, crate::Event::Changes { revision, .. } if revision == last) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), told)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_mutual() {
+    let mut ca = CertificateParams::new(vec![]).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+    let issue = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        (
+            params.signed_by(&key, &ca).unwrap().pem(),
+            key.serialize_pem(),
+        )
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, pem: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let server = issue("etcd.test");
+    let options = [
+        "--cert-file",
+        &file("cert", &server.0),
+        "--key-file",
+        &file("key", &server.1),
+        "--client-cert-auth",
+        "--trusted-ca-file",
+        &file("ca", &ca.pem()),
+    ];
+    let tls = EtcdTls {
+        ca: Some(ca.pem()),
+        identity: Some(issue("weft.test")),
+        server_name: Some("etcd.test".into()),
+    };
+    let etcd = Etcd::start_tls(&options, tls.clone()).await;
+    let revision = create(&etcd.store(), "a").await.unwrap();
+    let key = Key::new(Kind::VirtualService, "default", "a");
+    assert_eq!(
+        etcd.store().get(&key).await.unwrap().unwrap().revision(),
+        Some(revision)
+    );
+
+    let patience = Duration::from_millis(500);
+    for wrong in [
+        EtcdTls {
+            identity: None,
+            ..tls.clone()
+        },
+        EtcdTls {
+            server_name: Some("elsewhere.test".into()),
+            ..tls.clone()
+        },
+    ] {
+        let store = EtcdStore::new(EtcdConfig {
+            tls: Some(wrong),
+            patience,
+            ..etcd.config()
+        });
+        let refused = store.get(&key).await;
+        assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    }
+}
