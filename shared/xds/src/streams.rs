@@ -1,0 +1,214 @@
+//! The streams of a server, and what is known of each: who, which revisions were sent and ACKed, what was refused.
+//!
+//! *Invariant:* a status is a copy; reading it never holds a stream up.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::callbacks::StreamInfo;
+use crate::session::{Event, Response};
+use crate::{ResourceType, Snapshot, Snapshots};
+
+/// What is known of one type on one stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TypeStatus {
+    /// The revision that the last response led to.
+    pub sent: Option<i64>,
+    /// The revision that the client runs: ACKed, or without news for it.
+    pub acked: Option<i64>,
+    /// The last NACK, until a later response is ACKed: revision and error.
+    pub nack: Option<(i64, String)>,
+    /// What the client refuses of what it should have, by name: version and error.
+    pub refused: BTreeMap<Arc<str>, (Arc<str>, String)>,
+    /// Whether it subscribed to everything.
+    pub wildcard: bool,
+    /// How many names it subscribed to.
+    pub names: usize,
+    /// Responses sent.
+    pub responses: u64,
+    /// Resources sent in them.
+    pub resources: u64,
+    /// NACKs received.
+    pub nacks: u64,
+}
+
+/// What is known of one stream.
+#[derive(Clone, Debug)]
+pub struct StreamStatus {
+    /// Which stream.
+    pub stream: StreamInfo,
+    /// The revision of its newest snapshot.
+    pub revision: Option<i64>,
+    /// By type, those that it subscribed to.
+    pub types: BTreeMap<ResourceType, TypeStatus>,
+}
+
+struct Entry {
+    stream: StreamInfo,
+    types: BTreeMap<ResourceType, TypeStatus>,
+    snapshots: Option<Snapshots>,
+    close: watch::Sender<Option<Status>>,
+}
+
+/// The open streams of a server. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Streams(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    next: AtomicU64,
+    open: Mutex<BTreeMap<u64, Entry>>,
+}
+
+impl Streams {
+    /// All open streams, by id.
+    pub fn list(&self) -> Vec<StreamStatus> {
+        self.open().values().map(Entry::status).collect()
+    }
+    /// One open stream.
+    pub fn get(&self, id: u64) -> Option<StreamStatus> {
+        self.open().get(&id).map(Entry::status)
+    }
+    /// The open streams of a node.
+    pub fn of_node(&self, node_id: &str) -> Vec<StreamStatus> {
+        let open = self.open();
+        let of = |entry: &&Entry| {
+            entry
+                .stream
+                .node
+                .as_ref()
+                .is_some_and(|node| node.id == node_id)
+        };
+        open.values().filter(of).map(Entry::status).collect()
+    }
+    /// The newest snapshot of a stream.
+    pub fn snapshot(&self, id: u64) -> Option<Arc<Snapshot>> {
+        self.open().get(&id)?.snapshots.as_ref()?.borrow().clone()
+    }
+    /// How many streams are open.
+    pub fn len(&self) -> usize {
+        self.open().len()
+    }
+    /// Whether none is open.
+    pub fn is_empty(&self) -> bool {
+        self.open().is_empty()
+    }
+    /// Ends a stream with this status; whether it was open.
+    pub fn close(&self, id: u64, status: Status) -> bool {
+        self.open()
+            .get(&id)
+            .map(|entry| entry.close.send_replace(Some(status)))
+            .is_some()
+    }
+    /// Ends all streams with this status.
+    pub fn close_all(&self, status: &Status) {
+        self.open()
+            .values()
+            .for_each(|entry| drop(entry.close.send_replace(Some(status.clone()))));
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.0.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+    pub(crate) fn add(&self, stream: StreamInfo) -> watch::Receiver<Option<Status>> {
+        let (close, closed) = watch::channel(None);
+        let entry = Entry {
+            types: BTreeMap::new(),
+            snapshots: None,
+            close,
+            stream,
+        };
+        self.open().insert(entry.stream.id, entry);
+        closed
+    }
+    pub(crate) fn remove(&self, id: u64) {
+        self.open().remove(&id);
+    }
+    pub(crate) fn identified(&self, stream: &StreamInfo, snapshots: Snapshots) {
+        if let Some(entry) = self.open().get_mut(&stream.id) {
+            entry.stream = stream.clone();
+            entry.snapshots = Some(snapshots);
+        }
+    }
+    pub(crate) fn subscribed(&self, id: u64, ty: ResourceType, (wildcard, names): (bool, usize)) {
+        self.change(id, ty, |status| {
+            (status.wildcard, status.names) = (wildcard, names)
+        });
+    }
+    pub(crate) fn sent(&self, id: u64, response: &Response) {
+        self.change(id, response.ty(), |status| {
+            status.sent = Some(response.revision());
+            status.responses += 1;
+            status.resources += response.resources().len() as u64;
+        });
+    }
+    pub(crate) fn event(&self, id: u64, event: &Event) {
+        match event {
+            Event::Ack { ty, revision } => self.change(id, *ty, |status| {
+                status.acked = Some(*revision);
+                if status
+                    .nack
+                    .as_ref()
+                    .is_some_and(|(nacked, _)| nacked < revision || status.refused.is_empty())
+                {
+                    status.nack = None;
+                }
+            }),
+            Event::Nack {
+                ty,
+                revision,
+                error,
+                ..
+            } => self.change(id, *ty, |status| {
+                status.nack = Some((*revision, error.clone()));
+                status.nacks += 1;
+            }),
+            Event::Refused {
+                ty,
+                name,
+                version,
+                error,
+            } => self.change(id, *ty, |status| {
+                status
+                    .refused
+                    .insert(name.clone(), (version.clone(), error.clone()));
+            }),
+            // Which refusals matter depends on what is wanted now: see `Entry::status`.
+            Event::Corrected { .. } | Event::Unsupported { .. } => {}
+        }
+    }
+
+    fn change(&self, id: u64, ty: ResourceType, change: impl FnOnce(&mut TypeStatus)) {
+        if let Some(entry) = self.open().get_mut(&id) {
+            change(entry.types.entry(ty).or_default());
+        }
+    }
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn status(&self) -> StreamStatus {
+        let snapshot = self.snapshots.as_ref().and_then(|s| s.borrow().clone());
+        let mut types = self.types.clone();
+        if let Some(snapshot) = &snapshot {
+            for (ty, status) in &mut types {
+                // A refused version is not sent again, so nothing is heard of it when it is wanted again, or no longer.
+                let wanted = |name: &str| snapshot.get(*ty, name).map(|r| r.version().clone());
+                status
+                    .refused
+                    .retain(|name, (version, _)| wanted(name).as_ref() == Some(version));
+            }
+        }
+        StreamStatus {
+            stream: self.stream.clone(),
+            revision: snapshot.map(|snapshot| snapshot.revision()),
+            types,
+        }
+    }
+}
