@@ -1,0 +1,262 @@
+//! What real Envoys do with what was translated: requests through them, and what the backend saw. In tests only.
+//!
+//! *Invariant:* nothing waits for time to pass, except for what is itself a matter of time.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use model::spec::{HttpRoute, TrafficPolicy};
+use prost::Message;
+
+use super::cluster::tests::DEFAULTS;
+use super::cluster::{Caller, Discovery, Input, Protocol};
+use super::endpoint::{Address, Endpoint};
+use super::locality::Place;
+use super::policy::{Upstream, consistent_hash};
+use super::{cluster, names, pb, route, validate};
+
+/// A server that says who it is and what it was asked. `/slow` takes two seconds; `/flaky` fails every other time.
+struct Backend {
+    port: u16,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Backend {
+    fn start(name: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (requests, flaky) = (
+            Arc::new(Mutex::new(Vec::new())),
+            Arc::new(AtomicU32::new(0)),
+        );
+        let seen = requests.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (seen, flaky) = (seen.clone(), flaky.clone());
+                std::thread::spawn(move || serve(name, stream.unwrap(), &seen, &flaky));
+            }
+        });
+        Self { port, requests }
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            address: Address::new("127.0.0.1", self.port),
+            ..Default::default()
+        }
+    }
+}
+
+fn serve(name: &str, mut stream: TcpStream, seen: &Mutex<Vec<String>>, flaky: &AtomicU32) {
+    let head = read_head(&mut BufReader::new(&stream));
+    if head.is_empty() {
+        return;
+    }
+    seen.lock().unwrap().push(head.clone());
+    if head.contains(" /slow") {
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    let fails = head.contains(" /flaky") && flaky.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+    let status = if fails {
+        "503 Service Unavailable"
+    } else {
+        "200 OK"
+    };
+    let body = format!("backend {name}\n{head}");
+    // The client may have given up: that is what some tests are about.
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {status}\r\nconnection: close\r\nx-secret: s\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+}
+
+fn read_head(reader: &mut impl BufRead) -> String {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).unwrap_or(0) == 0 {
+            return String::new();
+        }
+    }
+    head
+}
+
+/// A running Envoy; gone when dropped.
+pub(super) struct Proxy {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Proxy {
+    fn start(envoy: &Path, config: validate::Config) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = format!(
+            "{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::SeqCst)
+        );
+        let (file, admin) = ["pb", "admin"]
+            .map(|it| std::env::temp_dir().join(format!("weft-run-{id}.{it}")))
+            .into();
+        std::fs::write(&file, validate::bootstrap(config).encode_to_vec()).unwrap();
+        let mut child = Command::new(envoy)
+            .args([
+                "--concurrency",
+                "1",
+                "--use-dynamic-base-id",
+                "--disable-hot-restart",
+                "-c",
+            ])
+            .arg(&file)
+            .arg("--admin-address-path")
+            .arg(&admin)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let started = log.any(|line| line.unwrap().contains("starting main dispatch loop"));
+        assert!(started, "{} does not start", envoy.display());
+        std::thread::spawn(move || log.for_each(drop));
+        let admin_address = std::fs::read_to_string(&admin).unwrap();
+        // Its main loop runs before its workers accept: they wait for first health checks and resolutions.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !ask(&admin_address, "/stats?filter=workers_started").contains("workers_started: 1") {
+            assert!(Instant::now() < deadline, "{} starts no worker", envoy.display());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let listeners = ask(&admin_address, "/listeners");
+        let address = listeners
+            .split("listener-0::")
+            .nth(1)
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap()
+            .to_owned();
+        for file in [file, admin] {
+            std::fs::remove_file(file).unwrap();
+        }
+        Self { child, address }
+    }
+
+    /// The whole answer to a request without a body. `headers` are lines such as `x: y`.
+    fn send(&self, method: &str, host: &str, path: &str, headers: &[&str]) -> String {
+        let headers: String = headers.iter().map(|it| format!("{it}\r\n")).collect();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n"
+        );
+        exchange(&self.address, &request)
+    }
+
+    fn get(&self, path: &str, headers: &[&str]) -> String {
+        self.send("GET", "shop.io", path, headers)
+    }
+}
+
+fn ask(admin: &str, path: &str) -> String {
+    exchange(
+        admin,
+        &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"),
+    )
+}
+
+fn exchange(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address.trim()).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// A cluster `outbound|80||<name>` with these backends.
+fn cluster(name: &str, policy: &str, backends: &[&Backend]) -> pb::Cluster {
+    let endpoints: Vec<_> = backends.iter().map(|it| it.endpoint()).collect();
+    cluster_of(name, policy, &endpoints)
+}
+
+fn cluster_of(name: &str, policy: &str, endpoints: &[Endpoint]) -> pb::Cluster {
+    let policy: TrafficPolicy = serde_saphyr::from_str(policy).unwrap();
+    cluster::outbound(&Input {
+        name: &names::outbound(80, "", name),
+        discovery: Discovery::Static(endpoints),
+        protocol: Protocol::Http1,
+        policy: &policy,
+        subject_alt_names: &[],
+        health_check: None,
+        rule: None,
+        defaults: DEFAULTS,
+        caller: Caller {
+            place: &Place::default(),
+            labels: &BTreeMap::new(),
+        },
+    })
+}
+
+/// The virtual host `shop.io` of these rules; destination `hashed` hashes by the header `x-user`.
+fn shop(rules: &str) -> pb::VirtualHost {
+    let rules: Vec<HttpRoute> = serde_saphyr::from_str(rules).unwrap();
+    let hashed: TrafficPolicy = serde_saphyr::from_str(HASHED).unwrap();
+    let labels = BTreeMap::new();
+    let scope = route::Scope {
+        name: "shop",
+        namespace: "shop",
+        port: 80,
+        tls: false,
+        gateways: &["mesh".to_owned()],
+        proxy_labels: &labels,
+        proxy_namespace: "shop",
+        default_retry: None,
+        resolve: &|to| Upstream {
+            host: to.host.clone(),
+            ports: vec![80],
+            hash: consistent_hash(&hashed)
+                .filter(|_| to.host == "hashed")
+                .cloned(),
+        },
+    };
+    let routes = route::routes(&rules, &scope);
+    route::virtual_host("shop.io", 80, vec!["shop.io".into()], routes)
+}
+
+const HASHED: &str = "{loadBalancer: {consistentHash: {httpHeaderName: x-user}}}";
+
+/// Runs a test against every installed Envoy.
+fn on_every_envoy(
+    clusters: &[pb::Cluster],
+    virtual_hosts: &[pb::VirtualHost],
+    test: impl Fn(&Proxy),
+) {
+    let envoys = validate::envoys();
+    assert!(
+        !envoys.is_empty(),
+        "no Envoy under .tools/: run `make tools` first"
+    );
+    for envoy in envoys {
+        let config = validate::Config {
+            clusters: clusters.to_vec(),
+            virtual_hosts: virtual_hosts.to_vec(),
+            ..Default::default()
+        };
+        test(&Proxy::start(&envoy, config));
+    }
+}
+
+#[cfg(test)]
+mod endpoints;
+mod site;
+mod tests;

@@ -1,0 +1,124 @@
+//! Asks the installed Envoys whether they take a snapshot, as a static configuration (`--mode validate`).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use prost::{Message, Name};
+use xds::pb::envoy::config::bootstrap::v3::{Admin, Bootstrap, bootstrap};
+use xds::pb::envoy::config::cluster::v3::{Cluster, cluster};
+use xds::pb::envoy::config::core::v3::Node;
+use xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use xds::pb::envoy::config::listener::v3::{FilterChain, Listener, filter};
+use xds::pb::envoy::config::route::v3::RouteConfiguration;
+use xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, http_connection_manager::RouteSpecifier,
+};
+use xds::{ResourceType, Snapshot};
+
+/// What Envoys have to say against a snapshot: errors and warnings.
+pub(crate) fn complaints(snapshot: &Snapshot) -> Vec<String> {
+    let file = tempfile(snapshot);
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools");
+    let envoys: Vec<PathBuf> = ["envoy-1.40.0", "envoy-1.36.4"]
+        .map(|name| tools.join(name))
+        .into();
+    let complaints = envoys.iter().filter_map(|envoy| {
+        assert!(
+            envoy.exists(),
+            "{} is not installed: run `make tools`",
+            envoy.display()
+        );
+        let output = Command::new(envoy)
+            .args(["--mode", "validate", "-c"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        let bad: Vec<&str> = log
+            .lines()
+            .filter(|line| !line.contains("[info]"))
+            .collect();
+        (!output.status.success() || !bad.is_empty())
+            .then(|| format!("{}: {}", envoy.display(), bad.join("\n")))
+    });
+    let complaints = complaints.collect();
+    std::fs::remove_file(file).unwrap();
+    complaints
+}
+
+fn tempfile(snapshot: &Snapshot) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let file = std::env::temp_dir().join(format!("weft-golden-{}-{number}.pb", std::process::id()));
+    std::fs::write(&file, bootstrap(snapshot).encode_to_vec()).unwrap();
+    file
+}
+
+fn bootstrap(snapshot: &Snapshot) -> Bootstrap {
+    let clusters = snapshot
+        .iter(ResourceType::Cluster)
+        .map(|resource| with_endpoints(resource.decode().unwrap(), snapshot));
+    let listeners = snapshot
+        .iter(ResourceType::Listener)
+        .map(|resource| with_routes(resource.decode().unwrap(), snapshot));
+    Bootstrap {
+        node: Some(Node {
+            id: "golden".into(),
+            cluster: "golden".into(),
+            ..Default::default()
+        }),
+        admin: Some(Admin::default()),
+        static_resources: Some(bootstrap::StaticResources {
+            clusters: clusters.collect(),
+            listeners: listeners.collect(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn with_endpoints(mut cluster: Cluster, snapshot: &Snapshot) -> Cluster {
+    if let Some(eds) = cluster.eds_cluster_config.take() {
+        let assignment = snapshot
+            .get(ResourceType::Endpoint, &eds.service_name)
+            .unwrap();
+        let mut assignment: ClusterLoadAssignment = assignment.decode().unwrap();
+        assignment.cluster_name.clone_from(&cluster.name);
+        cluster.load_assignment = Some(assignment);
+        cluster.cluster_discovery_type = Some(cluster::ClusterDiscoveryType::Type(0));
+    }
+    cluster
+}
+
+fn with_routes(mut listener: Listener, snapshot: &Snapshot) -> Listener {
+    let mut inline = |chain: &mut FilterChain| {
+        for config in chain
+            .filters
+            .iter_mut()
+            .filter_map(|filter| filter.config_type.as_mut())
+        {
+            let filter::ConfigType::TypedConfig(any) = config else {
+                continue;
+            };
+            if any.type_url != HttpConnectionManager::type_url() {
+                continue;
+            }
+            let mut manager = HttpConnectionManager::decode(any.value.as_slice()).unwrap();
+            if let Some(RouteSpecifier::Rds(rds)) = &manager.route_specifier {
+                let routes = snapshot
+                    .get(ResourceType::Route, &rds.route_config_name)
+                    .unwrap();
+                let routes: RouteConfiguration = routes.decode().unwrap();
+                manager.route_specifier = Some(RouteSpecifier::RouteConfig(routes));
+                any.value = manager.encode_to_vec();
+            }
+        }
+    };
+    listener
+        .filter_chains
+        .iter_mut()
+        .chain(listener.default_filter_chain.as_mut())
+        .for_each(&mut inline);
+    listener
+}

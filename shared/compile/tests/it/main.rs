@@ -1,0 +1,11 @@
+//! What the compiler promises, shown on its public API.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+extern crate weft_compile as compile;
+
+mod counting;
+mod envoy;
+mod golden;
+mod incremental;
+mod processes;
+mod support;
