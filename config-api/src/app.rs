@@ -1,0 +1,113 @@
+//! What every handler has at hand.
+//!
+//! *Invariant:* no state of the mesh is owned here; the store has it, and the view follows the store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use model::{Key, Kind, Object, Revision};
+use serde_json::Value;
+use store::{Author, Op, Store};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::condition::{self, About, Said};
+use crate::config::Config;
+use crate::http::limits::Limits;
+use crate::liveness::{Beat, Peers};
+use crate::pushers::Pushers;
+use crate::view::View;
+
+/// The shared state of the service.
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) limits: Limits,
+    pub(crate) view: watch::Receiver<View>,
+    pub(crate) pushers: Pushers,
+    pub(crate) peers: Peers,
+    pub(crate) beats: mpsc::Sender<Beat>,
+    pub(crate) shutdown: CancellationToken,
+    /// The newest revision that this replica committed.
+    pub(crate) committed: AtomicI64,
+}
+
+impl App {
+    /// Commits, and remembers the revision so that the view can be waited for.
+    pub(crate) async fn commit(&self, ops: Vec<Op>, author: Author) -> store::Result<Revision> {
+        let revision = self.store.commit(ops, author).await?;
+        self.committed.fetch_max(revision.0, Ordering::Relaxed);
+        Ok(revision)
+    }
+
+    /// The view once it holds what this replica wrote, or as it is after a second.
+    pub(crate) async fn fresh_view(&self) -> View {
+        let committed = Revision(self.committed.load(Ordering::Relaxed));
+        let mut view = self.view.clone();
+        let caught_up = view.wait_for(|v| v.revision >= committed);
+        match tokio::time::timeout(Duration::from_secs(1), caught_up).await {
+            Ok(Ok(view)) => view.clone(),
+            _ => self.view.borrow().clone(),
+        }
+    }
+
+    /// What is to be warned about when this object stands beside what is stored.
+    pub(crate) fn analyse(&self, object: &Object) -> Vec<String> {
+        // Copied first: the analysis must not hold the view's lock.
+        let view = self.view.borrow().clone();
+        view.analyse(&[object]).pop().unwrap_or_default()
+    }
+
+    /// The status of an object, as far as it is known without asking the pushers.
+    pub(crate) fn local_status_of(&self, object: &Object) -> Option<Value> {
+        condition::local(object, &self.analyse(object))
+    }
+
+    /// The status of an object.
+    pub(crate) async fn status_of(&self, object: &Object) -> Option<Value> {
+        let metadata = &object.metadata;
+        let about = About {
+            kind: object.kind.name(),
+            namespace: &metadata.namespace,
+            name: &metadata.name,
+        };
+        let said = Said::ask(&self.pushers, about).await;
+        let of_it = said.by_key().remove(&object.key()).unwrap_or_default();
+        said.of(object, &of_it, &self.analyse(object))
+    }
+
+    /// The status of each of these objects of one kind.
+    pub(crate) async fn statuses_of(
+        &self,
+        objects: &[Arc<Object>],
+        kind: Kind,
+        namespace: Option<&str>,
+    ) -> HashMap<Key, Value> {
+        let about = About {
+            kind: kind.name(),
+            namespace: namespace.unwrap_or_default(),
+            name: "",
+        };
+        let said = Said::ask(&self.pushers, about).await;
+        let by_key = said.by_key();
+        let status = |object: &Arc<Object>| {
+            let key = object.key();
+            let of_it = by_key.get(&key).map(Vec::as_slice).unwrap_or_default();
+            Some((key, said.of(object, of_it, &self.analyse(object))?))
+        };
+        objects.iter().filter_map(status).collect()
+    }
+
+    /// What has happened to resources lately, as core/v1 events; of one namespace, or of all.
+    pub(crate) async fn events(&self, namespace: Option<&str>) -> Vec<Value> {
+        let about = About {
+            namespace: namespace.unwrap_or_default(),
+            ..About::default()
+        };
+        let said = Said::ask(&self.pushers, about).await;
+        let view = self.view.borrow().clone();
+        said.events(|key| Some(view.objects.get(key)?.metadata.uid.clone()))
+    }
+}

@@ -1,0 +1,25 @@
+//! The REST policy API: Kubernetes conventions for resources, and `/v1` for what Kubernetes has no word for.
+//!
+//! Requests come from `kubectl`, `meshctl`, `curl` and Kubernetes client libraries; what they write goes to the store in
+//! one transaction each; what they read comes from the store, and, where it is about proxies, live from the pushers.
+//!
+//! *Invariant:* nothing here compiles policy or speaks xDS, and no status is stored.
+
+mod app;
+mod condition;
+mod config;
+mod http;
+mod identity;
+mod k8s;
+mod liveness;
+mod members;
+mod pushers;
+mod rendezvous;
+mod server;
+mod v1;
+mod view;
+
+pub use crate::http::status::Status;
+pub use config::Config;
+pub use identity::Caller;
+pub use server::{Server, StartError};

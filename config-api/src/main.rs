@@ -1,0 +1,29 @@
+//! The process: flags, logs, the store in etcd, and then [`config_api::Server`].
+
+use std::sync::Arc;
+
+use clap::Parser;
+use config_api::{Config, Server};
+use store::etcd::{EtcdFlags, EtcdStore};
+
+/// Weft's REST policy API
+#[derive(Parser)]
+#[command(version)]
+struct Flags {
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    etcd: EtcdFlags,
+    #[command(flatten)]
+    log: telemetry::LogOptions,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let flags = Flags::parse();
+    telemetry::init(&flags.log)?;
+    let store = Arc::new(EtcdStore::new(flags.etcd.config()));
+    let server = Server::bind(flags.config, store).await?;
+    tracing::info!(address = %server.address(), "listening");
+    Ok(server.run(telemetry::shutdown_signal()).await?)
+}

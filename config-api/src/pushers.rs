@@ -1,0 +1,122 @@
+//! Questions to every live pusher at once, each with a deadline.
+//!
+//! *Invariant:* a pusher that does not answer is named, never left out silently; no question waits longer than the deadline.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::future::join_all;
+use pusher_api::v1::pusher_client::PusherClient;
+use serde::Serialize;
+use store::Member;
+use tokio::sync::watch;
+use tonic::transport::{Channel, Endpoint};
+
+/// The service name under which pushers register.
+pub(crate) const SERVICE: &str = "xds-pusher";
+
+/// The live pushers and the connections to them.
+pub(crate) struct Pushers {
+    members: watch::Receiver<Vec<Member>>,
+    channels: Mutex<HashMap<String, Channel>>,
+    deadline: Duration,
+}
+
+/// A pusher that did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Silent {
+    pub(crate) instance: String,
+    pub(crate) address: String,
+    pub(crate) reason: String,
+}
+
+/// What the pushers said.
+#[derive(Clone, Debug)]
+pub(crate) struct Answers<T> {
+    pub(crate) answered: Vec<(Member, T)>,
+    pub(crate) silent: Vec<Silent>,
+}
+
+impl Pushers {
+    /// Asks the members that `members` holds.
+    pub(crate) fn new(members: watch::Receiver<Vec<Member>>, deadline: Duration) -> Self {
+        Self {
+            members,
+            channels: Mutex::default(),
+            deadline,
+        }
+    }
+
+    /// The live pushers, oldest first.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let mut members = self.members.borrow().clone();
+        members.sort_by(|a, b| (a.since, &a.instance).cmp(&(b.since, &b.instance)));
+        members
+    }
+
+    /// Asks every live pusher.
+    pub(crate) async fn ask<T, F, R>(&self, question: F) -> Answers<T>
+    where
+        F: Fn(PusherClient<Channel>) -> R,
+        R: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let asked = self.members().into_iter().map(|member| {
+            let asked = self.client(&member).map(&question);
+            async move {
+                let result = match asked {
+                    Ok(answer) => match tokio::time::timeout(self.deadline, answer).await {
+                        Ok(Ok(response)) => Ok(response.into_inner()),
+                        Ok(Err(status)) => {
+                            Err(format!("{:?}: {}", status.code(), status.message()))
+                        }
+                        Err(_) => Err(format!("no answer within {:?}", self.deadline)),
+                    },
+                    Err(reason) => Err(reason),
+                };
+                (member, result)
+            }
+        });
+        let mut answers = Answers {
+            answered: Vec::new(),
+            silent: Vec::new(),
+        };
+        for (member, result) in join_all(asked).await {
+            match result {
+                Ok(answer) => answers.answered.push((member, answer)),
+                Err(reason) => answers.silent.push(Silent {
+                    address: member.addresses.get("grpc").cloned().unwrap_or_default(),
+                    instance: member.instance,
+                    reason,
+                }),
+            }
+        }
+        answers
+    }
+
+    fn client(&self, member: &Member) -> Result<PusherClient<Channel>, String> {
+        let address = member
+            .addresses
+            .get("grpc")
+            .ok_or("it registered no grpc address")?;
+        let mut channels = self
+            .channels
+            .lock()
+            .expect("no code panics while it holds this lock");
+        channels.retain(|known, _| {
+            self.members
+                .borrow()
+                .iter()
+                .any(|m| m.addresses.get("grpc") == Some(known))
+        });
+        if let Some(channel) = channels.get(address) {
+            return Ok(PusherClient::new(channel.clone()));
+        }
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|e| format!("{address:?}: {e}"))?;
+        let channel = endpoint.connect_timeout(self.deadline).connect_lazy();
+        channels.insert(address.clone(), channel.clone());
+        Ok(PusherClient::new(channel).max_decoding_message_size(256 * 1024 * 1024))
+    }
+}

@@ -1,0 +1,109 @@
+//! `POST /v1/apply`: many documents, all or none, in one revision. `POST /v1/diff`: what that would change.
+//!
+//! *Invariant:* a diff and an apply of the same documents plan the same changes.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, Request, StatusCode};
+use model::Object;
+use serde_json::{Value, json};
+
+use super::batch::{self, Done, Step};
+use super::documents;
+use crate::app::App;
+use crate::http::body;
+use crate::http::negotiate::Accept;
+use crate::http::query::Params;
+use crate::http::status::Result;
+use crate::http::warning;
+use crate::identity::Caller;
+use crate::k8s::names;
+
+pub(super) async fn apply(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    params: Params,
+    headers: HeaderMap,
+    request: Request<Body>,
+) -> Result<Response> {
+    let accept = Accept::of(&headers, &[])?;
+    let dry_run = params.dry_run()?;
+    let (steps, mut warnings) = read(&app, &params, &headers, request).await?;
+    let done = batch::run(&app, &steps, dry_run, &caller.author("apply")).await?;
+    let objects: Vec<_> = done
+        .planned
+        .iter()
+        .filter_map(|p| p.after.as_ref())
+        .collect();
+    let view = app.view.borrow().clone();
+    let analyses = view.analyse(&objects);
+    for (object, found) in objects.iter().zip(analyses) {
+        warnings.extend(found.into_iter().map(|w| format!("{}: {w}", object.key())));
+    }
+    let mut body = done.to_json(dry_run);
+    body["warnings"] = json!(warnings);
+    let mut response = accept.respond(StatusCode::OK, &body);
+    warning::add(response.headers_mut(), warnings.iter().map(String::as_str));
+    Ok(response)
+}
+
+pub(super) async fn diff(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    params: Params,
+    headers: HeaderMap,
+    request: Request<Body>,
+) -> Result<Response> {
+    let accept = Accept::of(&headers, &[])?;
+    let (steps, warnings) = read(&app, &params, &headers, request).await?;
+    let Done { revision, planned } = batch::run(&app, &steps, true, &caller.author("diff")).await?;
+    let results: Vec<Value> = planned
+        .iter()
+        .filter(|p| p.result != "unchanged")
+        .map(|p| {
+            json!({
+                "apiVersion": p.key.kind.api_version(), "kind": p.key.kind.name(),
+                "namespace": p.key.namespace, "name": p.key.name, "result": p.result,
+                "before": p.before.as_ref().map(essence), "after": p.after.as_ref().map(essence),
+            })
+        })
+        .collect();
+    let body = json!({"revision": revision.to_string(), "results": results, "warnings": warnings});
+    let mut response = accept.respond(StatusCode::OK, &body);
+    warning::add(response.headers_mut(), warnings.iter().map(String::as_str));
+    Ok(response)
+}
+
+/// What people declare of an object: without what only this API decides.
+pub(super) fn essence(object: &Object) -> Value {
+    let mut json = object.to_json();
+    if let Some(metadata) = json["metadata"].as_object_mut() {
+        for field in ["uid", "resourceVersion", "generation", "creationTimestamp"] {
+            metadata.shift_remove(field);
+        }
+    }
+    json
+}
+
+async fn read(
+    app: &App,
+    params: &Params,
+    headers: &HeaderMap,
+    request: Request<Body>,
+) -> Result<(Vec<Step>, Vec<String>)> {
+    let validation = params.field_validation()?;
+    let namespace = params.get("namespace").unwrap_or("default");
+    if !names::is_label(namespace) {
+        return Err(crate::http::query::invalid(
+            "namespace",
+            namespace,
+            "is not the name of a namespace",
+        ));
+    }
+    let bytes = body::read(headers, request.into_body(), app.config.max_body_bytes).await?;
+    documents::steps(headers, &bytes, validation, namespace)
+}

@@ -1,0 +1,174 @@
+//! Several writes as one transaction: planned against the present state, committed in one revision, tried again when
+//! somebody else was quicker.
+//!
+//! *Invariant:* all of a batch is written or none; a batch that would change nothing writes nothing.
+
+use std::collections::BTreeSet;
+
+use futures::future::try_join_all;
+use model::{Key, Object, Revision};
+use serde_json::{Value, json};
+use store::{Author, Expect, Op};
+
+use crate::app::App;
+use crate::http::status::{Result, Status};
+use crate::k8s::write::{self, Outcome, Precondition, Present};
+
+/// What a resource shall become.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every step is a Put")]
+pub(super) enum Step {
+    Put {
+        object: Object,
+        precondition: Precondition,
+    },
+    Delete {
+        key: Key,
+    },
+}
+
+impl Step {
+    pub(super) fn key(&self) -> Key {
+        match self {
+            Self::Put { object, .. } => object.key(),
+            Self::Delete { key } => key.clone(),
+        }
+    }
+}
+
+/// What a step comes to.
+#[derive(Clone, Debug)]
+pub(super) struct Planned {
+    pub(super) key: Key,
+    pub(super) before: Option<Object>,
+    pub(super) after: Option<Object>,
+    expect: Expect,
+    /// `created`, `configured`, `deleted` or `unchanged`.
+    pub(super) result: &'static str,
+}
+
+/// A batch that was carried out, or would be.
+#[derive(Clone, Debug)]
+pub(super) struct Done {
+    pub(super) revision: Revision,
+    pub(super) planned: Vec<Planned>,
+}
+
+impl Done {
+    /// What `/v1/apply` and `/v1/rollback` answer.
+    pub(super) fn to_json(&self, dry_run: bool) -> Value {
+        let results: Vec<Value> = self
+            .planned
+            .iter()
+            .map(|p| {
+                let metadata = p.after.as_ref().map(|o| &o.metadata);
+                json!({
+                    "apiVersion": p.key.kind.api_version(), "kind": p.key.kind.name(),
+                    "namespace": p.key.namespace, "name": p.key.name, "result": p.result,
+                    "generation": metadata.and_then(|m| m.generation),
+                    "resourceVersion": metadata.and_then(|m| m.resource_version.as_ref()),
+                })
+            })
+            .collect();
+        json!({"revision": self.revision.to_string(), "dryRun": dry_run, "results": results})
+    }
+}
+
+/// How often a batch is planned anew when others write meanwhile.
+const ATTEMPTS: usize = 8;
+
+/// Carries the steps out.
+pub(super) async fn run(app: &App, steps: &[Step], dry_run: bool, author: &Author) -> Result<Done> {
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = steps
+        .iter()
+        .map(Step::key)
+        .find(|k| !seen.insert(k.clone()))
+    {
+        return Err(Status::bad_request(format!(
+            "{twice} is in the request twice; keep one of them"
+        )));
+    }
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        let mut planned = try_join_all(steps.iter().map(|step| plan(app, step))).await?;
+        let ops: Vec<Op> = planned.iter().filter_map(Planned::op).collect();
+        if dry_run || ops.is_empty() {
+            return Ok(Done {
+                revision: app.store.revision().await?,
+                planned,
+            });
+        }
+        match app.commit(ops, author.clone()).await {
+            Ok(revision) => {
+                for object in planned
+                    .iter_mut()
+                    .filter(|p| p.result != "unchanged")
+                    .filter_map(|p| p.after.as_mut())
+                {
+                    object.metadata.resource_version = Some(revision.to_string());
+                }
+                return Ok(Done { revision, planned });
+            }
+            Err(error @ store::Error::Conflict { .. }) => last = Some(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(last.expect("every attempt but a conflict returns").into())
+}
+
+async fn plan(app: &App, step: &Step) -> Result<Planned> {
+    let key = step.key();
+    let Present { prior, expect } = write::present(app, &key).await?;
+    Ok(match step {
+        Step::Delete { .. } => {
+            let result = if expect == Expect::Absent {
+                "unchanged"
+            } else {
+                "deleted"
+            };
+            Planned {
+                key,
+                before: prior,
+                after: None,
+                expect,
+                result,
+            }
+        }
+        Step::Put {
+            object,
+            precondition,
+        } => {
+            write::check(&key, *precondition, prior.as_ref())?;
+            let outcome = write::next(prior.as_ref(), object.clone())?;
+            let result = match &outcome {
+                Outcome::Created(_) => "created",
+                Outcome::Updated(_) => "configured",
+                Outcome::Unchanged(_) => "unchanged",
+            };
+            Planned {
+                key,
+                before: prior,
+                after: Some(outcome.into_object()),
+                expect,
+                result,
+            }
+        }
+    })
+}
+
+impl Planned {
+    fn op(&self) -> Option<Op> {
+        match (self.result, &self.after) {
+            ("unchanged", _) => None,
+            (_, Some(object)) => Some(Op::Put {
+                object: object.clone(),
+                expect: self.expect,
+            }),
+            (_, None) => Some(Op::Delete {
+                key: self.key.clone(),
+                expect: self.expect,
+            }),
+        }
+    }
+}

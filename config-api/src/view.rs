@@ -1,0 +1,212 @@
+//! What is stored, in memory: every resource as of one revision, for validation against what exists.
+//!
+//! *Invariant:* nothing that must be exact is answered from here; reads and preconditions go to the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use imbl::{OrdMap, OrdSet};
+use model::mesh::{self, Mesh};
+use model::{Key, Object, Resource, Revision};
+use store::{Change, Event, Snapshot, Store, Undecodable};
+use telemetry::Check;
+use tokio::sync::watch;
+use tracing::warn;
+
+/// A workload's namespace and name.
+pub(crate) type Workload = (Arc<str>, Arc<str>);
+
+/// The state at one revision. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) revision: Revision,
+    pub(crate) objects: OrdMap<Key, Arc<Object>>,
+    /// The same, typed and indexed.
+    pub(crate) mesh: Mesh,
+    /// Workloads recorded as down.
+    pub(crate) down: OrdSet<Workload>,
+    /// Keys in etcd that cannot be decoded.
+    undecodable: BTreeMap<String, Undecodable>,
+    /// Why the view is not live, if it is not.
+    pub(crate) stale: Option<String>,
+}
+
+impl View {
+    /// Nothing, before the store was read.
+    pub(crate) fn new(domain: &str, root_namespace: &str) -> Self {
+        Self {
+            revision: Revision(0),
+            objects: OrdMap::new(),
+            mesh: Mesh::new(domain, root_namespace),
+            down: OrdSet::new(),
+            undecodable: BTreeMap::new(),
+            stale: None,
+        }
+    }
+
+    /// What is to be warned about when these objects stand beside what is stored: for each, in order.
+    pub(crate) fn analyse(&self, objects: &[&Object]) -> Vec<Vec<String>> {
+        let mut mesh = self.mesh.clone();
+        let decoded: Vec<_> = objects
+            .iter()
+            .map(|o| o.decode().ok().map(Arc::new))
+            .collect();
+        for resource in decoded.iter().flatten() {
+            mesh.apply(mesh::Change::Put(resource.clone()));
+        }
+        let warnings = |resource: &Option<Arc<Resource>>| match resource {
+            Some(resource) => model::analyze(resource, &mesh)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            None => Vec::new(),
+        };
+        decoded.iter().map(warnings).collect()
+    }
+
+    /// The namespaces in use.
+    pub(crate) fn namespaces(&self) -> BTreeSet<Arc<str>> {
+        self.objects.keys().map(|k| k.namespace.clone()).collect()
+    }
+
+    /// The state after one event.
+    pub(crate) fn apply(&mut self, event: Event) {
+        match event {
+            Event::Changes {
+                revision, changes, ..
+            } => {
+                for change in changes {
+                    self.change(change);
+                }
+                self.revision = revision;
+                self.stale = None;
+            }
+            Event::Snapshot(snapshot) => self.restart(snapshot),
+            Event::Progress { revision } => {
+                self.revision = self.revision.max(revision);
+                self.stale = None;
+            }
+            Event::Disconnected { reason } => self.stale = Some(reason),
+        }
+    }
+
+    fn restart(&mut self, snapshot: Snapshot) {
+        let held = std::mem::take(&mut self.objects);
+        // What cannot be decoded now stays in force as it was.
+        let kept = snapshot.undecodable.iter().filter_map(|u| {
+            let key = u.key.clone()?;
+            Some((key.clone(), held.get(&key)?.clone()))
+        });
+        *self = Self {
+            revision: snapshot.revision,
+            objects: kept
+                .chain(snapshot.objects.iter().map(|o| (o.key(), o.clone())))
+                .collect(),
+            mesh: Mesh::new(
+                self.mesh.domain().clone(),
+                self.mesh.root_namespace().clone(),
+            ),
+            down: snapshot.down.into_iter().collect(),
+            undecodable: snapshot
+                .undecodable
+                .iter()
+                .map(|u| (u.etcd_key.clone(), u.clone()))
+                .collect(),
+            stale: None,
+        };
+        let objects = self.objects.clone();
+        for object in objects.values() {
+            self.index(object);
+        }
+    }
+
+    fn index(&mut self, object: &Object) {
+        // What was written past this API, or by a version that took it, is no part of the mesh; it is reported.
+        let change = match object.decode() {
+            Ok(resource) => mesh::Change::Put(Arc::new(resource)),
+            Err(error) => {
+                let value = Undecodable {
+                    etcd_key: object.key().to_string(),
+                    key: Some(object.key()),
+                    revision: object.revision().unwrap_or_default(),
+                    error: error.to_string(),
+                };
+                warn!(%value, "left out");
+                self.undecodable.insert(value.etcd_key.clone(), value);
+                mesh::Change::Delete(object.key())
+            }
+        };
+        self.mesh.apply(change);
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Put { object, .. } => {
+                self.mended(&object.key());
+                self.index(&object);
+                self.objects.insert(object.key(), object);
+            }
+            Change::Delete { key, .. } => {
+                self.mended(&key);
+                self.mesh.apply(mesh::Change::Delete(key.clone()));
+                self.objects.remove(&key);
+            }
+            Change::Liveness {
+                namespace,
+                name,
+                up,
+            } => {
+                if up {
+                    self.down.remove(&(namespace, name));
+                } else {
+                    self.down.insert((namespace, name));
+                }
+            }
+            Change::Undecodable(value) => {
+                warn!(%value, "left out");
+                self.undecodable.insert(value.etcd_key.clone(), value);
+            }
+        }
+    }
+
+    /// A write to a resource ends the complaint about it.
+    fn mended(&mut self, key: &Key) {
+        if !self.undecodable.is_empty() {
+            self.undecodable.retain(|_, u| u.key.as_ref() != Some(key));
+        }
+    }
+
+    /// Shows what is wrong with the view. A damaged value is somebody's to look at; everything else works.
+    fn report(&self, check: &Check) {
+        match (&self.stale, self.undecodable.values().next()) {
+            (Some(reason), _) => check.fail(format!("etcd cannot be watched: {reason}")),
+            (None, Some(first)) => {
+                check.degraded(format!(
+                    "{} damaged values in etcd, the first: {first}",
+                    self.undecodable.len()
+                ));
+            }
+            (None, None) => check.ok(),
+        }
+    }
+}
+
+/// Follows the store for ever; publishes each state, and its health.
+pub(crate) async fn follow(store: Arc<dyn Store>, views: watch::Sender<View>, check: Check) {
+    loop {
+        match store.watch(store::Scope::default(), None, true).await {
+            Ok(mut events) => {
+                while let Some(event) = events.next().await {
+                    views.send_modify(|view| view.apply(event));
+                    views.borrow().report(&check);
+                }
+                views.send_modify(|view| view.stale = Some("the watch ended".into()));
+            }
+            Err(error) => views.send_modify(|view| view.stale = Some(error.to_string())),
+        }
+        views.borrow().report(&check);
+        // The store has its own backoff once a watch is up; this only paces attempts to get one at all.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+}

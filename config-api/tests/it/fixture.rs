@@ -1,0 +1,116 @@
+//! A running service and a client for it.
+
+use std::sync::Arc;
+
+use config_api::{Config, Server};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use store::memory::MemoryStore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const VS: &str = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices";
+
+/// A service that ends with the test.
+pub(crate) struct Api {
+    pub(crate) url: String,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) http: reqwest::Client,
+    shutdown: CancellationToken,
+    _task: JoinHandle<()>,
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+impl Api {
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::beside(Arc::new(MemoryStore::new()), change).await
+    }
+
+    /// One more replica on the same store.
+    pub(crate) async fn beside(store: Arc<MemoryStore>, change: impl FnOnce(&mut Config)) -> Self {
+        // Once per process; later calls find it done.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = Config::default();
+        config.listen.set_port(0);
+        change(&mut config);
+        let server = Server::bind(config, store.clone()).await.unwrap();
+        let url = format!("http://{}", server.address());
+        let shutdown = CancellationToken::new();
+        let token = shutdown.clone();
+        let task = tokio::spawn(async move { server.run(token).await.unwrap() });
+        Self {
+            url,
+            store,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            shutdown,
+            _task: task,
+        }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        answer(self.request(Method::PUT, path).json(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.request(Method::DELETE, path)).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, media: &str, body: &Value) -> (StatusCode, Value) {
+        let request = self
+            .request(Method::PATCH, path)
+            .header("content-type", media)
+            .body(body.to_string());
+        answer(request).await
+    }
+
+    /// Every key and value of the store, to show that nothing changed.
+    pub(crate) async fn everything(&self) -> Vec<Value> {
+        use store::Store;
+        let page = self
+            .store
+            .list(store::Scope::default(), 0, None, None)
+            .await
+            .unwrap();
+        page.objects.iter().map(|o| o.to_json()).collect()
+    }
+}
+
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    )
+}
+
+/// A VirtualService that sends a host to a destination.
+pub(crate) fn virtual_service(name: &str, destination: &str) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"hosts": [name], "http": [{"route": [{"destination": {"host": destination}}]}]},
+    })
+}

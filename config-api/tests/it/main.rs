@@ -1,0 +1,11 @@
+//! The whole service in one process, over the store in memory, spoken to by HTTP clients.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod clients;
+mod fixture;
+mod heartbeats;
+mod many;
+mod random;
+mod refusals;
+mod resources;
+mod watches;
