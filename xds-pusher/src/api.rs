@@ -1,0 +1,326 @@
+//! `weft.pusher.v1`: what config-api asks of a pusher.
+//!
+//! *Invariant:* answers are put together when asked for; nothing is kept for them.
+
+use std::collections::BTreeMap;
+use std::time::UNIX_EPOCH;
+
+use compile::Compiler;
+use model::{Key, Revision};
+use pusher_api::v1::pusher_server::Pusher;
+use pusher_api::v1::{
+    ConfigResource, GetProxyConfigRequest, GetProxyConfigResponse, GetReplicaRequest,
+    ListProxiesRequest, ListProxiesResponse, ListResourceStatusRequest, ListResourceStatusResponse,
+    Proxy, Refusal, Replica, ResourceStatus, SyncState, TypeStatus,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tonic::{Request, Response, Status};
+use xds::{ResourceType, StreamStatus};
+
+use crate::mesh::Command;
+use crate::observe::acronym;
+
+/// How many refusals of one resource are named.
+const EXAMPLES: usize = 10;
+
+/// The service.
+pub(crate) struct Service {
+    pub(crate) instance: String,
+    pub(crate) streams: xds::Streams,
+    pub(crate) revision: watch::Receiver<Revision>,
+    pub(crate) watching: watch::Receiver<bool>,
+    pub(crate) mesh: mpsc::Sender<Command>,
+}
+
+impl Service {
+    fn replica(&self) -> Replica {
+        Replica {
+            instance: self.instance.clone(),
+            revision: self.revision.borrow().0,
+            streams: u32::try_from(self.streams.len()).unwrap_or(u32::MAX),
+            watching: *self.watching.borrow(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Asks the owner of the model.
+    #[allow(clippy::result_large_err, reason = "tonic's error type")]
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Compiler) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Ask(Box::new(move |compiler| {
+            let _gone = reply.send(question(compiler));
+        }));
+        let closed = |_| Status::unavailable("the pusher is shutting down");
+        self.mesh.send(command).await.map_err(|_| closed(()))?;
+        answer.await.map_err(|_| closed(()))
+    }
+}
+
+#[tonic::async_trait]
+impl Pusher for Service {
+    async fn list_proxies(
+        &self,
+        request: Request<ListProxiesRequest>,
+    ) -> Result<Response<ListProxiesResponse>, Status> {
+        let id = request.into_inner().id;
+        let streams = if id.is_empty() {
+            self.streams.list()
+        } else {
+            self.streams.of_node(&id)
+        };
+        let mut by_node: BTreeMap<String, Vec<StreamStatus>> = BTreeMap::new();
+        for stream in streams {
+            if let Some(node) = &stream.stream.node {
+                by_node.entry(node.id.clone()).or_default().push(stream);
+            }
+        }
+        let ids: Vec<String> = by_node.keys().cloned().collect();
+        let known = self
+            .ask(move |compiler| {
+                ids.iter()
+                    .map(|id| workload_known(compiler, id))
+                    .collect::<Vec<_>>()
+            })
+            .await?;
+        let proxies = by_node
+            .into_iter()
+            .zip(known)
+            .map(|((id, streams), workload_known)| {
+                proxy(id, &streams, workload_known, &self.streams)
+            })
+            .collect();
+        Ok(Response::new(ListProxiesResponse {
+            replica: Some(self.replica()),
+            proxies,
+        }))
+    }
+
+    async fn get_proxy_config(
+        &self,
+        request: Request<GetProxyConfigRequest>,
+    ) -> Result<Response<GetProxyConfigResponse>, Status> {
+        let GetProxyConfigRequest { id, r#type } = request.into_inner();
+        let snapshot = self
+            .streams
+            .of_node(&id)
+            .iter()
+            .rev()
+            .find_map(|s| self.streams.snapshot(s.stream.id));
+        let Some(snapshot) = snapshot else {
+            return Err(Status::not_found(format!(
+                "no proxy {id:?} has a stream on {}",
+                self.instance
+            )));
+        };
+        let resources = ResourceType::ALL
+            .into_iter()
+            .filter(|ty| r#type.is_empty() || acronym(*ty) == r#type)
+            .flat_map(|ty| snapshot.iter(ty))
+            .map(|resource| ConfigResource {
+                r#type: acronym(resource.ty()).to_owned(),
+                name: resource.name().to_string(),
+                version: resource.version().to_string(),
+                json: resource.to_json().to_string(),
+            })
+            .collect();
+        Ok(Response::new(GetProxyConfigResponse {
+            revision: snapshot.revision(),
+            resources,
+        }))
+    }
+
+    async fn list_resource_status(
+        &self,
+        request: Request<ListResourceStatusRequest>,
+    ) -> Result<Response<ListResourceStatusResponse>, Status> {
+        let filter = request.into_inner();
+        let refusals = refusals(&self.streams.list());
+        let statuses = self
+            .ask(move |compiler| statuses(compiler, &refusals))
+            .await?;
+        let wanted = |asked: &str, is: &str| asked.is_empty() || asked == is;
+        let statuses = statuses
+            .into_iter()
+            .filter(|s| {
+                wanted(&filter.kind, &s.kind)
+                    && wanted(&filter.namespace, &s.namespace)
+                    && wanted(&filter.name, &s.name)
+            })
+            .collect();
+        Ok(Response::new(ListResourceStatusResponse {
+            replica: Some(self.replica()),
+            statuses,
+        }))
+    }
+
+    async fn get_replica(
+        &self,
+        _: Request<GetReplicaRequest>,
+    ) -> Result<Response<Replica>, Status> {
+        Ok(Response::new(self.replica()))
+    }
+}
+
+/// Whether the workload of a node id is declared.
+fn workload_known(compiler: &Compiler, id: &str) -> bool {
+    let mut parts = id.split('~').skip(1);
+    let (Some(namespace), Some(name)) = (parts.next(), parts.next()) else {
+        return false;
+    };
+    compiler
+        .mesh()
+        .has(&Key::new(model::Kind::WorkloadEntry, namespace, name))
+}
+
+/// One proxy, from all of its streams.
+fn proxy(
+    id: String,
+    streams: &[StreamStatus],
+    workload_known: bool,
+    registry: &xds::Streams,
+) -> Proxy {
+    let newest = &streams[streams.len() - 1];
+    let snapshot = registry.snapshot(newest.stream.id);
+    let mut types = BTreeMap::new();
+    for stream in streams {
+        for (ty, status) in &stream.types {
+            let resources = match (&snapshot, status.wildcard) {
+                (Some(snapshot), true) => snapshot.len(*ty),
+                _ => status.names,
+            };
+            types.insert(*ty, type_status(*ty, status, resources));
+        }
+    }
+    let opened = newest
+        .stream
+        .opened
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Proxy {
+        id,
+        envoy_version: newest
+            .stream
+            .node
+            .as_deref()
+            .map(version)
+            .unwrap_or_default(),
+        variant: newest.stream.variant.to_string(),
+        connected_at_ms: i64::try_from(opened.as_millis()).unwrap_or_default(),
+        peer: newest
+            .stream
+            .peer
+            .address
+            .map(|address| address.to_string())
+            .unwrap_or_default(),
+        acked_revision: types
+            .values()
+            .map(|status| status.acked_revision)
+            .min()
+            .unwrap_or_default(),
+        types: types.into_values().collect(),
+        workload_known,
+    }
+}
+
+fn type_status(ty: ResourceType, status: &xds::TypeStatus, resources: usize) -> TypeStatus {
+    // Good resources of a refused response are accepted later; what is refused stays so until it is corrected.
+    let refusal = status.refused.values().next().map(|(_, error)| error);
+    let error = refusal.or(status.nack.as_ref().map(|(_, error)| error));
+    let state = match (error, status.sent, status.acked) {
+        (Some(_), ..) => SyncState::Nack,
+        (None, None, _) => SyncState::NotSent,
+        (None, Some(sent), Some(acked)) if acked >= sent => SyncState::Synced,
+        (None, Some(_), _) => SyncState::Stale,
+    };
+    TypeStatus {
+        r#type: acronym(ty).to_owned(),
+        state: state.into(),
+        sent_revision: status.sent.unwrap_or_default(),
+        acked_revision: status.acked.unwrap_or_default(),
+        error: error.cloned().unwrap_or_default(),
+        resources: u32::try_from(resources).unwrap_or(u32::MAX),
+        refused: status.refused.keys().map(ToString::to_string).collect(),
+    }
+}
+
+fn version(node: &xds::pb::envoy::config::core::v3::Node) -> String {
+    use xds::pb::envoy::config::core::v3::node::UserAgentVersionType;
+    match &node.user_agent_version_type {
+        Some(UserAgentVersionType::UserAgentVersion(version)) => version.clone(),
+        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => build
+            .version
+            .as_ref()
+            .map(|v| format!("{}.{}.{}", v.major_number, v.minor_number, v.patch))
+            .unwrap_or_default(),
+        None => String::new(),
+    }
+}
+
+/// What proxies refuse at present: node id, type, resource and Envoy's words.
+fn refusals(streams: &[StreamStatus]) -> Vec<(String, ResourceType, String, String)> {
+    let mut refusals = Vec::new();
+    for stream in streams {
+        let Some(node) = &stream.stream.node else {
+            continue;
+        };
+        for (ty, status) in &stream.types {
+            for (name, (_, error)) in &status.refused {
+                refusals.push((node.id.clone(), *ty, name.to_string(), error.clone()));
+            }
+        }
+    }
+    refusals
+}
+
+/// What is to be said of resources: what compilation left out, and what proxies refuse of what they compiled to.
+fn statuses(
+    compiler: &Compiler,
+    refusals: &[(String, ResourceType, String, String)],
+) -> Vec<ResourceStatus> {
+    let mut by_key: BTreeMap<Key, ResourceStatus> = BTreeMap::new();
+    let entry = |by_key: &mut BTreeMap<Key, ResourceStatus>,
+                 key: &Key,
+                 change: &dyn Fn(&mut ResourceStatus)| {
+        change(by_key.entry(key.clone()).or_insert_with(|| ResourceStatus {
+            kind: key.kind.name().to_owned(),
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+            ..ResourceStatus::default()
+        }));
+    };
+    for (key, warnings) in compiler.statuses() {
+        entry(&mut by_key, &key, &|status| {
+            status.warnings = warnings.iter().cloned().collect()
+        });
+    }
+    for (proxy, ty, resource, error) in refusals {
+        let refusal = Refusal {
+            proxy: proxy.clone(),
+            r#type: acronym(*ty).to_owned(),
+            resource: resource.clone(),
+            error: error.clone(),
+        };
+        let Some(id) = compiler.find(proxy) else {
+            continue;
+        };
+        // Of all that a large resource is made of, what was written last is what it was refused for.
+        let mesh = compiler.mesh();
+        let sources = compiler.source_of(id, *ty, resource);
+        let newest = sources.first().and_then(|key| mesh.written(key));
+        for key in sources
+            .into_iter()
+            .filter(|key| mesh.written(key) == newest)
+        {
+            entry(&mut by_key, &key, &|status| {
+                status.refused_by += 1;
+                if status.examples.len() < EXAMPLES {
+                    status.examples.push(refusal.clone());
+                }
+            });
+        }
+    }
+    by_key.into_values().collect()
+}

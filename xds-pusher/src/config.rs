@@ -1,0 +1,102 @@
+//! The flags of a pusher.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+/// The flags of a pusher.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Where Envoys and config-api reach this replica (gRPC, and REST for polling Envoys)
+    #[arg(long, env = "WEFT_XDS_LISTEN", default_value = "127.0.0.1:18000")]
+    pub listen: SocketAddr,
+    /// Health and metrics over HTTP
+    #[arg(long, env = "WEFT_XDS_ADMIN_LISTEN", default_value = "127.0.0.1:18001")]
+    pub admin_listen: SocketAddr,
+    /// The address others use for --listen, if it differs
+    #[arg(long, env = "WEFT_XDS_ADVERTISE")]
+    pub advertise: Option<String>,
+    /// Serve xDS without TLS and believe every node id. Only on loopback, only for development
+    #[arg(long, env = "WEFT_INSECURE_PLAINTEXT_XDS")]
+    pub insecure_plaintext_xds: bool,
+    /// The unique name of this replica; a random one if absent
+    #[arg(long, env = "WEFT_INSTANCE")]
+    pub instance: Option<String>,
+    /// The namespace whose policies hold for the whole mesh
+    #[arg(long, env = "WEFT_ROOT_NAMESPACE", default_value = "istio-system")]
+    pub root_namespace: String,
+    /// The domain that completes short host names
+    #[arg(long, env = "WEFT_DOMAIN", default_value = "svc.cluster.local")]
+    pub domain: String,
+    /// How long a membership survives a replica that is gone, in seconds
+    #[arg(long, env = "WEFT_MEMBER_TTL", default_value = "5", value_parser = seconds)]
+    pub member_ttl: Duration,
+    /// Remove clusters at once instead of after the routes that used them. Loses requests: it exists to show in a test that
+    /// late removal is what keeps them
+    #[arg(long, hide = true)]
+    pub unsafe_remove_early: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("expected whole seconds from 1 to 3600".to_owned()),
+    }
+}
+
+impl Config {
+    /// Checks what a single flag cannot: plaintext only on loopback, and nothing else than plaintext yet.
+    ///
+    /// # Errors
+    /// A sentence that names the flag to change.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.insecure_plaintext_xds {
+            return Err(
+                "xDS over mTLS needs identities, which Weft does not issue yet; \
+                        pass --insecure-plaintext-xds to serve plaintext on loopback"
+                    .to_owned(),
+            );
+        }
+        if !self.listen.ip().is_loopback() {
+            return Err(format!(
+                "--listen {} is not a loopback address, and --insecure-plaintext-xds allows no other; \
+                 use 127.0.0.1:{}",
+                self.listen,
+                self.listen.port()
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[test]
+    fn plaintext_needs_the_flag_and_loopback() {
+        let check = |args: &[&str]| {
+            Flags::try_parse_from([&["xds-pusher"], args].concat())
+                .unwrap()
+                .config
+                .check()
+        };
+        assert!(check(&[]).unwrap_err().contains("--insecure-plaintext-xds"));
+        assert!(check(&["--insecure-plaintext-xds"]).is_ok());
+        let error = check(&["--insecure-plaintext-xds", "--listen", "0.0.0.0:18000"]).unwrap_err();
+        assert!(
+            error.contains("0.0.0.0:18000") && error.contains("127.0.0.1:18000"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,262 @@
+//! Watches the policy in the store, compiles it for each Envoy, and streams it over xDS.
+//!
+//! The parts: [`mesh`] owns the model and publishes snapshots; [`source`] connects streams to it; [`api`] answers config-api;
+//! [`observe`] counts. The protocol is `xds`, the compilation `compile`, the watching `store`.
+//!
+//! *Invariant:* nothing here decides what an Envoy gets or when.
+
+mod api;
+mod config;
+mod freshness;
+mod mesh;
+mod observe;
+mod source;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use compile::Compiler;
+use pusher_api::v1::pusher_server::PusherServer;
+use store::{Member, Scope, Store};
+use telemetry::{Health, Metrics, TaskError, Tasks};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
+use tracing::{info, warn};
+
+pub use config::Config;
+
+use crate::freshness::Freshness;
+use crate::mesh::Mesh;
+use crate::source::MeshSource;
+
+/// The service name under which pushers register.
+const SERVICE: &str = "xds-pusher";
+
+/// How many questions and connecting proxies may wait for the owner of the model.
+const COMMANDS: usize = 16_384;
+
+/// How long a stream waits for the policy to be loaded and compiled for it, before it is asked to come again.
+const LOAD: Duration = Duration::from_secs(10);
+
+/// How long open connections have to end when the service does.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// The sockets of a pusher, bound.
+pub struct Listeners {
+    grpc: TcpListener,
+    admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds the sockets; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// If an address is taken: it is named with its flag.
+    pub async fn bind(config: &Config) -> Result<Self, BindError> {
+        let bind = |flag, address| async move {
+            TcpListener::bind(address)
+                .await
+                .map_err(|source| BindError {
+                    flag,
+                    address,
+                    source,
+                })
+        };
+        Ok(Self {
+            grpc: bind("--listen", config.listen).await?,
+            admin: bind("--admin-listen", config.admin_listen).await?,
+        })
+    }
+
+    /// Where xDS is served.
+    ///
+    /// # Errors
+    /// If the socket does not know.
+    pub fn grpc(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.grpc.local_addr()
+    }
+
+    /// Where health and metrics are served.
+    ///
+    /// # Errors
+    /// If the socket does not know.
+    pub fn admin(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.admin.local_addr()
+    }
+}
+
+/// An address cannot be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("{address} cannot be bound; {flag} moves it")]
+pub struct BindError {
+    flag: &'static str,
+    address: std::net::SocketAddr,
+    source: std::io::Error,
+}
+
+/// Runs a pusher until `shutdown` is cancelled.
+///
+/// # Errors
+/// If a part of it ends by itself.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    store: Arc<dyn Store>,
+    shutdown: CancellationToken,
+) -> Result<(), TaskError> {
+    let health = Health::default();
+    let metrics = Metrics::install();
+    let instance = config
+        .instance
+        .clone()
+        .unwrap_or_else(|| format!("pusher-{:08x}", rand::random::<u32>()));
+    let compiler = Compiler::new(compile::Settings {
+        domain: config.domain.clone(),
+        root_namespace: config.root_namespace.clone(),
+    });
+    let mesh = Mesh::new(compiler, Freshness::new(store.clone()), &health);
+    let revision = mesh.revision();
+    let (commands, inbox) = tokio::sync::mpsc::channel(COMMANDS);
+
+    let source = Arc::new(MeshSource(commands.clone()));
+    let server = xds::Server::new(source)
+        .identifier(&instance)
+        .load_timeout(LOAD)
+        .callbacks(Arc::new(observe::Observer))
+        .options(|options| options.late_removal = !config.unsafe_remove_early);
+    let service = api::Service {
+        instance: instance.clone(),
+        streams: server.streams().clone(),
+        revision: revision.clone(),
+        watching: mesh.watching(),
+        mesh: commands,
+    };
+
+    let mut tasks = Tasks::new(shutdown.clone());
+    tasks.spawn_until_shutdown("metrics", metrics.clone().upkeep());
+    tasks.spawn_until_shutdown("mesh", {
+        let store = store.clone();
+        async move {
+            let follow = || store.watch(Scope::default(), None, true);
+            let watch = until_answered("watch the policy", follow).await;
+            // Compilation takes the processor for as long as it needs, so it has a thread of its own.
+            let owner = tokio::runtime::Handle::current();
+            let ended =
+                tokio::task::spawn_blocking(move || owner.block_on(mesh.run(watch, inbox))).await;
+            if let Err(error) = ended {
+                tracing::error!(%error, "the owner of the model panicked");
+            }
+        }
+    });
+    let grpc = listeners
+        .grpc
+        .local_addr()
+        .map_or(config.listen, |address| address);
+    let admin = listeners
+        .admin
+        .local_addr()
+        .map_or(config.admin_listen, |address| address);
+    info!(%instance, xds = %grpc, %admin, "serving");
+    let advertised = config.advertise.clone().unwrap_or_else(|| grpc.to_string());
+    let member = Member {
+        instance,
+        addresses: [
+            ("grpc".to_owned(), advertised),
+            ("admin".to_owned(), admin.to_string()),
+        ]
+        .into(),
+        since: model::Revision::default(),
+    };
+    tasks.spawn(
+        "membership",
+        membership(store, member, config.member_ttl, shutdown.clone()),
+    );
+    tasks.spawn(
+        "xds",
+        serve(listeners.grpc, server, service, shutdown.clone()),
+    );
+    tasks.spawn("admin", {
+        let router = telemetry::router(health, metrics);
+        let shutdown = shutdown.clone();
+        async move {
+            axum::serve(listeners.admin, router)
+                .with_graceful_shutdown(async move { shutdown.cancelled().await })
+                .await
+        }
+    });
+    tasks.run().await
+}
+
+/// Asks the store until it answers, with longer and longer pauses up to two seconds.
+async fn until_answered<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = store::Result<T>>,
+{
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => warn!(%error, "cannot {what} yet; trying again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
+/// Is a member while the service runs.
+async fn membership(
+    store: Arc<dyn Store>,
+    member: Member,
+    ttl: Duration,
+    shutdown: CancellationToken,
+) -> Result<(), store::Error> {
+    let join = || store.join(SERVICE, member.clone(), ttl);
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        membership = until_answered("register this replica", join) => {
+            shutdown.cancelled().await;
+            membership.leave().await;
+        }
+    }
+    Ok(())
+}
+
+/// Serves xDS over gRPC and REST, the internal service, and gRPC's health protocol, on one port.
+async fn serve(
+    listener: TcpListener,
+    server: xds::Server,
+    service: api::Service,
+    shutdown: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let (reporter, grpc_health) = tonic_health::server::health_reporter();
+    reporter
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
+    let routes = server
+        .routes()
+        .add_service(PusherServer::new(service))
+        .add_service(grpc_health)
+        .into_axum_router()
+        .merge(server.rest());
+    let streams = server.streams().clone();
+    let ending = shutdown.clone();
+    let serving = xds::keepalive(tonic::transport::Server::builder())
+        .accept_http1(true)
+        .add_routes(routes.into())
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            async move {
+                ending.cancelled().await;
+                streams.close_all(&tonic::Status::unavailable(
+                    "this replica is shutting down; connect to another",
+                ));
+            },
+        );
+    tokio::select! {
+        ended = serving => ended,
+        // Watches and slow clients must not keep the process.
+        () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    }
+}

@@ -1,0 +1,29 @@
+//! The `xds-pusher` process: flags, logs, the store in etcd, and then [`xds_pusher::run`].
+
+use std::sync::Arc;
+
+use clap::Parser;
+use store::etcd::{EtcdFlags, EtcdStore};
+use xds_pusher::{Config, Listeners};
+
+/// Watches the policy in etcd, compiles it for each Envoy and streams it over xDS
+#[derive(Parser)]
+#[command(version)]
+struct Flags {
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    etcd: EtcdFlags,
+    #[command(flatten)]
+    log: telemetry::LogOptions,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let flags = Flags::parse();
+    telemetry::init(&flags.log)?;
+    flags.config.check().map_err(anyhow::Error::msg)?;
+    let store = Arc::new(EtcdStore::new(flags.etcd.config()));
+    let listeners = Listeners::bind(&flags.config).await?;
+    Ok(xds_pusher::run(flags.config, listeners, store, telemetry::shutdown_signal()).await?)
+}

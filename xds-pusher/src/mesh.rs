@@ -1,0 +1,267 @@
+//! The one task that owns the model: it applies what the store reports, compiles what depends on it, and publishes each
+//! proxy's snapshot.
+//!
+//! *Invariant:* nothing else changes the model; nothing here talks to an Envoy or to etcd.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compile::{Compiler, Proxy, ProxyId};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use model::Revision;
+use store::{Event, Watch};
+use telemetry::Check;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::freshness::Freshness;
+use crate::state::State;
+
+/// How long a stream waits for a state as new as the store's when it opened; then it is served what there is.
+const CATCH_UP: Duration = Duration::from_secs(2);
+/// How many events are merged into one compilation when they come faster than they are compiled.
+const BATCH: usize = 1024;
+
+/// Where a stream's snapshots are published; `None` until the first.
+pub(crate) type Publish = Arc<watch::Sender<Option<Arc<xds::Snapshot>>>>;
+
+/// What other tasks ask of the owner of the model.
+pub(crate) enum Command {
+    /// A proxy opened a stream. It is served until every receiver of its snapshots is gone.
+    Connect { proxy: Proxy, publish: Publish },
+    /// A question about the model; it must be quick.
+    Ask(Box<dyn FnOnce(&Compiler) + Send>),
+}
+
+/// A connected proxy.
+struct Subscriber {
+    publish: Publish,
+    held: Option<Held>,
+}
+
+/// Nothing is published before the model is at least as new as the store was when the stream opened.
+#[derive(Clone, Copy)]
+struct Held {
+    /// The revision to reach, once it is known.
+    fresh: Option<Revision>,
+    /// When patience ends.
+    until: Instant,
+}
+
+/// What happens to subscribers while the model waits.
+#[derive(Clone, Copy)]
+enum Turn {
+    Fresh(ProxyId, Revision),
+    Gone(ProxyId),
+}
+
+/// The owner of the model.
+pub(crate) struct Mesh {
+    compiler: Compiler,
+    revision: watch::Sender<Revision>,
+    watching: watch::Sender<bool>,
+    state: State,
+    subscribers: HashMap<ProxyId, Subscriber>,
+    freshness: Arc<Freshness>,
+    turns: FuturesUnordered<BoxFuture<'static, Turn>>,
+    store_check: Check,
+    config_check: Check,
+}
+
+impl Mesh {
+    pub(crate) fn new(
+        compiler: Compiler,
+        freshness: Freshness,
+        health: &telemetry::Health,
+    ) -> Self {
+        Self {
+            compiler,
+            revision: watch::Sender::new(Revision::default()),
+            watching: watch::Sender::new(false),
+            state: State::default(),
+            subscribers: HashMap::new(),
+            freshness: Arc::new(freshness),
+            turns: FuturesUnordered::new(),
+            store_check: health.check("etcd", "the policy is not loaded yet"),
+            config_check: health.check("config", "the policy is not loaded yet"),
+        }
+    }
+
+    /// The revision that the model is at.
+    pub(crate) fn revision(&self) -> watch::Receiver<Revision> {
+        self.revision.subscribe()
+    }
+
+    /// Whether the watch on the store is alive.
+    pub(crate) fn watching(&self) -> watch::Receiver<bool> {
+        self.watching.subscribe()
+    }
+
+    /// Applies events and answers commands until the commands end.
+    pub(crate) async fn run(mut self, watch: Watch, mut commands: mpsc::Receiver<Command>) {
+        let mut events = watch.ready_chunks(BATCH);
+        loop {
+            let release = self
+                .subscribers
+                .values()
+                .filter_map(|s| s.held)
+                .map(|held| held.until)
+                .min();
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    Some(command) => self.answer(command),
+                    None => return,
+                },
+                batch = events.next() => match batch {
+                    Some(batch) => self.apply(batch),
+                    None => return,
+                },
+                Some(turn) = self.turns.next() => self.turn(&turn),
+                () = tokio::time::sleep_until(release.unwrap_or_else(Instant::now)), if release.is_some() => {
+                    self.release(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Applies what came together as one change, so that a burst is compiled once and an idle mesh is never waited for.
+    fn apply(&mut self, events: Vec<Event>) {
+        let mut changes = Vec::new();
+        let mut revision = *self.revision.borrow();
+        for event in events {
+            match event {
+                Event::Disconnected { reason } => {
+                    warn!(
+                        reason,
+                        "the watch on the store is cut; serving the state of revision {revision}"
+                    );
+                    self.store_check.fail(format!("the watch is cut: {reason}"));
+                    self.watching.send_replace(false);
+                    continue;
+                }
+                Event::Progress { revision: at } => revision = at,
+                Event::Changes {
+                    revision: at,
+                    changes: new,
+                    ..
+                } => {
+                    revision = at;
+                    changes.extend(
+                        new.into_iter()
+                            .filter_map(|change| self.state.change(change)),
+                    );
+                }
+                Event::Snapshot(snapshot) => {
+                    info!(revision = %snapshot.revision, resources = snapshot.objects.len(), "loaded the policy");
+                    revision = snapshot.revision;
+                    changes.extend(self.state.replace(snapshot));
+                    self.state.loaded = true;
+                }
+            }
+            self.store_check.ok();
+            self.watching.send_replace(true);
+        }
+        match self.state.complaint() {
+            None => self.config_check.ok(),
+            Some(complaint) if self.state.loaded => self.config_check.degraded(complaint),
+            Some(complaint) => self.config_check.fail(complaint),
+        }
+        let begun = std::time::Instant::now();
+        let count = changes.len();
+        let applied = self.compiler.apply(revision, changes);
+        if count > 0 {
+            let elapsed = begun.elapsed();
+            metrics::histogram!("weft_compile_seconds").record(elapsed);
+            metrics::counter!("weft_units_recompiled_total")
+                .increment(applied.counters.units_recompiled);
+            debug!(%revision, changes = count, proxies = applied.changed.len(), ?elapsed, "compiled");
+        }
+        self.revision.send_replace(revision);
+        for id in applied.changed {
+            self.publish(id);
+        }
+        self.release(Instant::now());
+    }
+
+    fn answer(&mut self, command: Command) {
+        match command {
+            Command::Connect { proxy, publish } => self.connect(proxy, publish),
+            Command::Ask(question) => question(&self.compiler),
+        }
+    }
+
+    fn connect(&mut self, proxy: Proxy, publish: Publish) {
+        let id = self.compiler.connect(proxy);
+        let held = Some(Held {
+            fresh: None,
+            until: Instant::now() + CATCH_UP,
+        });
+        self.subscribers.insert(
+            id,
+            Subscriber {
+                publish: publish.clone(),
+                held,
+            },
+        );
+        let freshness = self.freshness.clone();
+        self.turns.push(Box::pin(
+            async move { Turn::Fresh(id, freshness.read().await) },
+        ));
+        self.turns.push(Box::pin(async move {
+            publish.closed().await;
+            Turn::Gone(id)
+        }));
+    }
+
+    fn turn(&mut self, turn: &Turn) {
+        match *turn {
+            Turn::Fresh(id, revision) => {
+                if let Some(held) = self.subscribers.get_mut(&id).and_then(|s| s.held.as_mut()) {
+                    held.fresh = Some(revision);
+                }
+                self.release(Instant::now());
+            }
+            Turn::Gone(id) => {
+                self.subscribers.remove(&id);
+                self.compiler.disconnect(id);
+            }
+        }
+    }
+
+    /// Publishes to the subscribers that were held back until the model caught up, or their patience ended.
+    fn release(&mut self, now: Instant) {
+        if !self.state.loaded {
+            return;
+        }
+        let revision = *self.revision.borrow();
+        let due: Vec<_> = self
+            .subscribers
+            .iter_mut()
+            .filter(|(_, s)| {
+                s.held.is_some_and(|held| {
+                    held.until <= now || held.fresh.is_some_and(|f| f <= revision)
+                })
+            })
+            .map(|(id, subscriber)| {
+                subscriber.held = None;
+                *id
+            })
+            .collect();
+        for id in due {
+            self.publish(id);
+        }
+    }
+
+    fn publish(&self, id: ProxyId) {
+        if let Some(subscriber) = self.subscribers.get(&id)
+            && subscriber.held.is_none()
+        {
+            subscriber.publish.send_replace(self.compiler.snapshot(id));
+        }
+    }
+}

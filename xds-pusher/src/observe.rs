@@ -1,0 +1,72 @@
+//! Counts what happens on streams.
+
+use metrics::{counter, gauge};
+use xds::session::Event;
+use xds::{Callbacks, Request, ResourceType, StreamInfo};
+
+/// Callbacks that only count.
+pub(crate) struct Observer;
+
+impl Callbacks for Observer {
+    fn on_stream_open(&self, _: &StreamInfo) -> Result<(), tonic::Status> {
+        gauge!("weft_xds_streams").increment(1.0);
+        Ok(())
+    }
+
+    fn on_stream_closed(&self, _: &StreamInfo) {
+        gauge!("weft_xds_streams").decrement(1.0);
+    }
+
+    fn on_request(&self, _: &StreamInfo, request: Request<'_>) -> Result<(), tonic::Status> {
+        if let Some(ty) = ResourceType::from_type_url(request.type_url()) {
+            counter!("weft_xds_requests_total", "type" => acronym(ty)).increment(1);
+        }
+        Ok(())
+    }
+
+    fn on_response(&self, _: &StreamInfo, response: &xds::session::Response) {
+        let ty = acronym(response.ty());
+        counter!("weft_xds_responses_total", "type" => ty).increment(1);
+        counter!("weft_xds_resources_total", "type" => ty)
+            .increment(response.resources().len() as u64);
+    }
+
+    fn on_event(&self, stream: &StreamInfo, event: &Event) {
+        match event {
+            Event::Ack { ty, .. } => {
+                counter!("weft_xds_acks_total", "type" => acronym(*ty)).increment(1)
+            }
+            Event::Nack {
+                ty,
+                revision,
+                error,
+                ..
+            } => {
+                counter!("weft_xds_nacks_total", "type" => acronym(*ty)).increment(1);
+                let proxy = stream.node.as_ref().map_or("", |node| node.id.as_str());
+                tracing::warn!(
+                    proxy,
+                    ty = acronym(*ty),
+                    revision,
+                    error,
+                    "an Envoy refused its configuration"
+                );
+            }
+            Event::Refused { .. } | Event::Corrected { .. } | Event::Unsupported { .. } => {}
+        }
+    }
+}
+
+/// What the type's discovery service is called.
+pub(crate) fn acronym(ty: ResourceType) -> &'static str {
+    match ty {
+        ResourceType::Cluster => "CDS",
+        ResourceType::Endpoint => "EDS",
+        ResourceType::Listener => "LDS",
+        ResourceType::Route => "RDS",
+        ResourceType::ScopedRoute => "SRDS",
+        ResourceType::Secret => "SDS",
+        ResourceType::Runtime => "RTDS",
+        ResourceType::ExtensionConfig => "ECDS",
+    }
+}

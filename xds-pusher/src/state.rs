@@ -1,0 +1,163 @@
+//! From what the store reports to what the compiler takes: decoded, and with the deletions that a fresh load implies.
+//!
+//! *Invariant:* what cannot be decoded changes nothing; its last good state stays in force and it is named.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use model::{Key, Object, Revision};
+use store::{Snapshot, Undecodable};
+use tracing::warn;
+
+type Workload = (Arc<str>, Arc<str>);
+
+/// What a value that cannot be decoded is called.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Key(Key),
+    /// A name in the store that belongs to no resource.
+    Store(String),
+}
+
+impl Name {
+    fn of(value: &Undecodable) -> Self {
+        value
+            .key
+            .clone()
+            .map_or_else(|| Self::Store(value.etcd_key.clone()), Self::Key)
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(key) => key.fmt(f),
+            Self::Store(name) => name.fmt(f),
+        }
+    }
+}
+
+/// What the model was made of.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Whether the store was read completely at least once.
+    pub(crate) loaded: bool,
+    /// The resources in force, and the revision each was last seen at.
+    known: BTreeMap<Key, Revision>,
+    down: BTreeSet<Workload>,
+    /// What could not be decoded, and why.
+    undecodable: BTreeMap<Name, String>,
+}
+
+impl State {
+    /// One change, as the compiler takes it; `None` if it changes nothing.
+    pub(crate) fn change(&mut self, change: store::Change) -> Option<compile::Change> {
+        match change {
+            store::Change::Put { object, .. } => self.put(&object),
+            store::Change::Delete { key, .. } => {
+                self.undecodable.remove(&Name::Key(key.clone()));
+                self.known
+                    .remove(&key)
+                    .map(|_| compile::Change::Delete(key))
+            }
+            store::Change::Liveness {
+                namespace,
+                name,
+                up,
+            } => self.liveness(namespace, name, up),
+            store::Change::Undecodable(value) => {
+                warn!(%value, "skipping a value that cannot be decoded; what it replaced stays in force");
+                self.undecodable.insert(Name::of(&value), value.error);
+                None
+            }
+        }
+    }
+
+    /// The whole state at a revision, as changes to what was there.
+    pub(crate) fn replace(&mut self, snapshot: Snapshot) -> Vec<compile::Change> {
+        self.undecodable = snapshot
+            .undecodable
+            .into_iter()
+            .map(|value| (Name::of(&value), value.error))
+            .collect();
+        let named: BTreeSet<Key> = snapshot.objects.iter().map(|object| object.key()).collect();
+        let gone: Vec<Key> = self
+            .known
+            .keys()
+            .filter(|key| {
+                !named.contains(key) && !self.undecodable.contains_key(&Name::Key((*key).clone()))
+            })
+            .cloned()
+            .collect();
+        let mut changes = Vec::new();
+        for key in gone {
+            self.known.remove(&key);
+            changes.push(compile::Change::Delete(key));
+        }
+        for object in snapshot.objects {
+            if self.known.get(&object.key()) != object.revision().as_ref() {
+                changes.extend(self.put(&object));
+            }
+        }
+        let down: BTreeSet<Workload> = snapshot.down.into_iter().collect();
+        let turned: Vec<(Workload, bool)> =
+            (self.down.difference(&down).map(|w| (w.clone(), true)))
+                .chain(down.difference(&self.down).map(|w| (w.clone(), false)))
+                .collect();
+        for ((namespace, name), up) in turned {
+            changes.extend(self.liveness(namespace, name, up));
+        }
+        changes
+    }
+
+    /// What people should know of values that could not be used, if there are any.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        if !self.loaded {
+            return Some("the policy is not loaded yet".to_owned());
+        }
+        let (name, error) = self.undecodable.first_key_value()?;
+        Some(match self.undecodable.len() {
+            1 => format!("{name} cannot be decoded: {error}"),
+            n => format!("{n} values cannot be decoded, the first is {name}: {error}"),
+        })
+    }
+
+    fn put(&mut self, object: &Object) -> Option<compile::Change> {
+        let key = object.key();
+        match object.decode() {
+            Ok(resource) => {
+                self.undecodable.remove(&Name::Key(key.clone()));
+                self.known
+                    .insert(key, object.revision().unwrap_or_default());
+                Some(compile::Change::Put(Arc::new(resource)))
+            }
+            Err(error) => {
+                warn!(%key, %error, "skipping a resource that cannot be decoded; what it replaced stays in force");
+                self.undecodable.insert(Name::Key(key), error.to_string());
+                None
+            }
+        }
+    }
+
+    fn liveness(
+        &mut self,
+        namespace: Arc<str>,
+        name: Arc<str>,
+        up: bool,
+    ) -> Option<compile::Change> {
+        let workload = (namespace.clone(), name.clone());
+        let turned = if up {
+            self.down.remove(&workload)
+        } else {
+            self.down.insert(workload)
+        };
+        turned.then_some(compile::Change::Liveness {
+            namespace,
+            name,
+            up,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
