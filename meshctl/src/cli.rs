@@ -1,0 +1,268 @@
+//! The arguments of `meshctl`: what can be said, and the help for it.
+//!
+//! *Invariant:* nothing here acts; a field is what was typed or what the environment says, and its default.
+
+mod choices;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+pub(crate) use choices::{DryRun, Form, GetForm, Part, ProxyType, TableForm, Variant, When};
+
+const AFTER: &str = "Exit status: 0 done; 1 the server refused or it does not exist (diff: something differs); \
+2 wrong arguments or input (diff: also what the server refused); 3 the server is unreachable or failed.";
+
+/// The command line of the Weft service mesh.
+#[derive(Debug, Parser)]
+#[command(name = "meshctl", version, about, after_help = AFTER, disable_version_flag = true, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Where config-api listens
+    #[arg(long, short = 's', global = true, env = "WEFT_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080", value_hint = ValueHint::Url)]
+    pub(crate) server: String,
+    /// The namespace [default: default]
+    #[arg(
+        long,
+        short = 'n',
+        global = true,
+        env = "WEFT_NAMESPACE",
+        value_name = "NAME"
+    )]
+    pub(crate) namespace: Option<String>,
+    /// Colours; NO_COLOR is honoured
+    #[arg(
+        long,
+        global = true,
+        env = "WEFT_COLOR",
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    pub(crate) color: When,
+    /// How long to wait for an answer, in seconds or as in 500ms, 30s, 2m
+    #[arg(long, global = true, env = "WEFT_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = choices::duration)]
+    pub(crate) request_timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create or change the resources of manifests, all of them or none
+    Apply(Apply),
+    /// Show resources
+    Get(Get),
+    /// Show everything about a resource: its spec, what proxies make of it, its history
+    #[command(visible_alias = "desc")]
+    Describe(Describe),
+    /// Delete resources
+    Delete(Delete),
+    /// Show what apply would change; exits 1 if it would change something
+    Diff(Diff),
+    /// Explain a kind or a field of it
+    Explain(Explain),
+    /// Show who changed what, newest first
+    History(History),
+    /// Undo changes, in one revision
+    Rollback(Rollback),
+    /// Print the Envoy bootstrap of a workload
+    Bootstrap(Bootstrap),
+    /// Show which proxies run the current configuration, which are behind, and which refused it
+    #[command(visible_alias = "ps")]
+    ProxyStatus(ProxyStatus),
+    /// Show the configuration that was compiled for a proxy
+    #[command(visible_alias = "pc")]
+    ProxyConfig(ProxyConfig),
+    /// Show the versions of meshctl and of the server
+    Version(Version),
+    /// Print a completion script: meshctl completion bash > /etc/bash_completion.d/meshctl
+    Completion(Completion),
+}
+
+/// Manifests to work on.
+#[derive(Debug, Args)]
+pub(crate) struct Files {
+    /// A file, a folder (read at every depth) or - for standard input; may be repeated
+    #[arg(long = "filename", short = 'f', value_name = "FILE|DIR|-", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) filename: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Let the server check everything and change nothing
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "server", default_value = "none", hide_default_value = true)]
+    pub(crate) dry_run: DryRun,
+    /// The answer as it is
+    #[arg(long, short)]
+    pub(crate) output: Option<Form>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// KIND[,KIND] [NAME…], KIND/NAME…, or all
+    #[arg(required = true, value_name = "KIND|KIND/NAME")]
+    pub(crate) targets: Vec<String>,
+    /// In all namespaces
+    #[arg(long, short = 'A')]
+    pub(crate) all_namespaces: bool,
+    /// Only with these labels, such as app=reviews,version!=v1
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    pub(crate) selector: Option<String>,
+    /// How to show them
+    #[arg(long, short, default_value = "table")]
+    pub(crate) output: GetForm,
+    /// Keep showing changes as they happen
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+    /// Leave out the header of tables
+    #[arg(long)]
+    pub(crate) no_headers: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Describe {
+    /// KIND NAME… or KIND/NAME…
+    #[arg(required = true, value_name = "KIND/NAME")]
+    pub(crate) targets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// KIND NAME… or KIND/NAME…
+    #[arg(
+        required_unless_present = "filename",
+        conflicts_with = "filename",
+        value_name = "KIND/NAME"
+    )]
+    pub(crate) targets: Vec<String>,
+    /// What these manifests name: a file, a folder or -
+    #[arg(long, short = 'f', value_name = "FILE|DIR|-", value_hint = ValueHint::AnyPath)]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Do not mind what is not there
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
+    /// Let the server check and delete nothing
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "server", default_value = "none", hide_default_value = true)]
+    pub(crate) dry_run: DryRun,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    #[command(flatten)]
+    pub(crate) files: Files,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// KIND or KIND.FIELD, such as vs.http.route
+    #[arg(value_name = "KIND[.FIELD]")]
+    pub(crate) field: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Only of this resource: KIND NAME or KIND/NAME
+    #[arg(value_name = "KIND/NAME")]
+    pub(crate) target: Vec<String>,
+    /// How many changes at most
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// The answer as it is
+    #[arg(long, short)]
+    pub(crate) output: Option<Form>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// Only this resource: KIND NAME or KIND/NAME; without it, everything
+    #[arg(value_name = "KIND/NAME")]
+    pub(crate) target: Vec<String>,
+    /// The revision to go back to, as history shows it; without it, the one before the last change
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) to: Option<i64>,
+    /// The generation to bring this one resource back to, as history shows it
+    #[arg(
+        long,
+        value_name = "GENERATION",
+        conflicts_with = "to",
+        requires = "target"
+    )]
+    pub(crate) to_generation: Option<i64>,
+    /// Show what would change
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "server", default_value = "none", hide_default_value = true)]
+    pub(crate) dry_run: DryRun,
+    /// The answer as it is
+    #[arg(long, short)]
+    pub(crate) output: Option<Form>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bootstrap {
+    /// The name of its WorkloadEntry
+    pub(crate) workload: String,
+    /// What the proxy is; by default a gateway, if a Gateway selects the workload, and otherwise a sidecar
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) r#type: Option<ProxyType>,
+    /// How it asks for its configuration: differences, or the state of the world
+    #[arg(long, default_value = "delta")]
+    pub(crate) variant: Variant,
+    /// Where its admin interface listens
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) admin_address: IpAddr,
+    /// The port of its admin interface
+    #[arg(long, value_name = "PORT", default_value_t = 9901)]
+    pub(crate) admin_port: u16,
+    /// As JSON or YAML
+    #[arg(long, short, default_value = "yaml")]
+    pub(crate) output: Form,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyStatus {
+    /// Only this proxy, in detail: its node id, its workload, or workload.namespace
+    pub(crate) proxy: Option<String>,
+    /// How to show them
+    #[arg(long, short, default_value = "table")]
+    pub(crate) output: TableForm,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyConfig {
+    /// Which part of it
+    pub(crate) part: Part,
+    /// The proxy: its node id, its workload, or workload.namespace
+    pub(crate) proxy: String,
+    /// How to show it; json and yaml show the resources as Envoy got them
+    #[arg(long, short, default_value = "table")]
+    pub(crate) output: TableForm,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Version {
+    /// Do not ask the server
+    #[arg(long)]
+    pub(crate) client: bool,
+    /// As JSON or YAML
+    #[arg(long, short)]
+    pub(crate) output: Option<Form>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+#![allow(clippy::unwrap_used)]
+use super::choices::duration;
+use super::*;
+use clap::CommandFactory;
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn times_are_read_with_and_without_unit() {
+    let ms = |text| duration(text).map(|d| d.as_millis());
+    assert_eq!(ms("30"), Ok(30_000));
+    assert_eq!(ms("500ms"), Ok(500));
+    assert_eq!(ms("2m"), Ok(120_000));
+    for text in [
+        "",
+        "0",
+        "-1s",
+        "1h",
+        "s",
+        "1.5s",
+        "99999999999999999999s",
+        "18446744073709551615m",
+    ] {
+        assert!(ms(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn habits_of_kubectl_and_istioctl_parse() {
+    for line in [
+        "get vs -A -o wide",
+        "get vs/reviews -oyaml",
+        "get vs reviews -n shop -w",
+        "get -n shop virtualservices -l app=reviews -o name",
+        "apply -f a.yaml -f dir --dry-run",
+        "apply --dry-run=server -f a.yaml",
+        "delete --dry-run vs x",
+        "apply --filename -",
+        "delete vs reviews ratings --ignore-not-found",
+        "delete -f shop.yaml",
+        "diff -f -",
+        "pc cluster sidecar~default~reviews -o json",
+        "ps",
+        "history vs/reviews --limit 3",
+        "rollback --to 12",
+        "--server http://x:1 version --client",
+        "completion zsh",
+    ] {
+        let words = std::iter::once("meshctl").chain(line.split_whitespace());
+        assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+    }
+    for line in [
+        "apply",
+        "delete",
+        "delete vs x -f y",
+        "get",
+        "history --limit 0",
+        "proxy-config all",
+        "get vs -o xml",
+    ] {
+        let words = std::iter::once("meshctl").chain(line.split_whitespace());
+        assert_eq!(
+            Cli::try_parse_from(words).unwrap_err().exit_code(),
+            2,
+            "{line}"
+        );
+    }
+}
