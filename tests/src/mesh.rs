@@ -1,0 +1,269 @@
+//! A whole mesh for one test: etcd, config-api and a pusher on addresses of its own.
+//!
+//! *Invariant:* two meshes share nothing but the machine.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::envoy::{Envoy, Version};
+use crate::http::{self, Answer};
+use crate::net::Block;
+use crate::process::Process;
+use crate::run::Run;
+use crate::{stack, wait};
+
+/// The root of the keys in a test's etcd.
+pub const PREFIX: &str = "/weft/v1";
+
+/// How an Envoy asks its control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Variant {
+    /// State of the world over ADS.
+    Sotw,
+    /// Incremental over ADS.
+    Delta,
+}
+
+impl Variant {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Sotw, Self::Delta];
+
+    /// As on command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sotw => "sotw",
+            Self::Delta => "delta",
+        }
+    }
+
+    /// As in Envoy's `api_type`.
+    pub const fn api_type(self) -> &'static str {
+        match self {
+            Self::Sotw => "GRPC",
+            Self::Delta => "DELTA_GRPC",
+        }
+    }
+}
+
+/// A running control plane.
+#[derive(Debug)]
+pub struct Mesh {
+    /// The addresses of this mesh. The control plane is on `.1`; the rest is the test's.
+    pub net: Block,
+    /// Where its logs are.
+    pub run: Run,
+    /// etcd.
+    pub etcd: Process,
+    /// config-api.
+    pub api: Process,
+    /// xds-pusher.
+    pub pusher: Process,
+}
+
+impl Mesh {
+    /// Starts etcd, config-api and a pusher, and waits until the latter two are ready.
+    ///
+    /// # Errors
+    /// If a part does not start; the message holds the end of its log.
+    pub async fn start(name: &str) -> Result<Self> {
+        Self::start_with(name, &[]).await
+    }
+
+    /// The same, with further flags for the pusher.
+    ///
+    /// # Errors
+    /// As [`Mesh::start`].
+    pub async fn start_with(name: &str, pusher_flags: &[&str]) -> Result<Self> {
+        let net = Block::claim()?;
+        let run = Run::temporary(name)?;
+        let etcd = stack::etcd(&run, "etcd", net.at(1, 2379), &run.path("etcd")).await?;
+        let (api, pusher) = tokio::join!(
+            stack::config_api(&run, "config-api", net.at(1, 8080), net.at(1, 2379), PREFIX),
+            stack::pusher(&run, Self::pusher_settings(&net, pusher_flags)),
+        );
+        let mesh = Self {
+            api: api?,
+            pusher: pusher?,
+            net,
+            run,
+            etcd,
+        };
+        mesh.ready().await?;
+        Ok(mesh)
+    }
+
+    fn pusher_settings<'a>(net: &Block, flags: &'a [&'a str]) -> stack::Pusher<'a> {
+        let (listen, admin, etcd) = (net.at(1, 18000), net.at(1, 18001), net.at(1, 2379));
+        stack::Pusher {
+            name: "xds-pusher",
+            listen,
+            admin,
+            etcd,
+            prefix: PREFIX,
+            flags,
+        }
+    }
+
+    /// Waits until config-api and the pusher say they are ready.
+    ///
+    /// # Errors
+    /// If one does not in time; the message holds what its `/readyz` said and the end of its log.
+    pub async fn ready(&self) -> Result<()> {
+        for (process, address) in [
+            (&self.api, self.api_address()),
+            (&self.pusher, self.net.at(1, 18001)),
+        ] {
+            process
+                .until("/readyz to say 200", stack::PATIENCE, async || {
+                    http::get(format!("http://{address}/readyz"))
+                        .await?
+                        .ok()
+                        .map(|_| ())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the pusher again after it ended or was killed.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub async fn restart_pusher(&mut self) -> Result<()> {
+        self.pusher = stack::pusher(&self.run, Self::pusher_settings(&self.net, &[])).await?;
+        Ok(())
+    }
+
+    /// Starts etcd again, on the same data.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub async fn restart_etcd(&mut self) -> Result<()> {
+        self.etcd = stack::etcd(
+            &self.run,
+            "etcd",
+            self.net.at(1, 2379),
+            &self.run.path("etcd"),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Where config-api listens.
+    pub fn api_address(&self) -> SocketAddr {
+        self.net.at(1, 8080)
+    }
+
+    /// Calls config-api.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer> {
+        let mut request = http::client().request(
+            method.clone(),
+            format!("http://{}{path}", self.api_address()),
+        );
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        http::send(request)
+            .await
+            .with_context(|| format!("{method} {path}"))
+    }
+
+    /// What the pusher's `/readyz` says.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn pusher_readyz(&self) -> Result<Answer> {
+        http::get(format!("http://{}/readyz", self.net.at(1, 18001))).await
+    }
+
+    /// Applies documents (YAML), all or none. Returns the answer's body.
+    ///
+    /// # Errors
+    /// If they are refused.
+    pub async fn apply(&self, yaml: &str) -> Result<Value> {
+        let request = http::client().post(format!("http://{}/v1/apply", self.api_address()));
+        let request = request
+            .header("content-type", "application/yaml")
+            .body(yaml.to_owned());
+        let answer = http::send(request).await.context("POST /v1/apply")?;
+        answer
+            .ok()
+            .with_context(|| format!("applying\n{yaml}"))?
+            .json()
+    }
+
+    /// The bootstrap config-api has for a workload.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn bootstrap(
+        &self,
+        namespace: &str,
+        workload: &str,
+        variant: Variant,
+    ) -> Result<Value> {
+        stack::bootstrap(
+            self.api_address(),
+            (namespace, workload),
+            variant,
+            self.net.at(1, 18000),
+        )
+        .await
+    }
+
+    /// Starts a workload's Envoy, admin on `.250` of the mesh at port 9900 + `number`.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn envoy(
+        &self,
+        namespace: &str,
+        workload: &str,
+        variant: Variant,
+        version: Version,
+        number: u16,
+    ) -> Result<Envoy> {
+        let bootstrap = self.bootstrap(namespace, workload, variant).await?;
+        let name = format!("envoy-{workload}");
+        Envoy::start(
+            &self.run,
+            &name,
+            version,
+            bootstrap,
+            self.net.at(250, 9900 + number),
+        )
+        .await
+    }
+
+    /// Waits until an answer satisfies `accept`, which says why not otherwise.
+    ///
+    /// # Errors
+    /// If none does in time; the message holds the last reason.
+    pub async fn until_answer(
+        &self,
+        request: impl Fn() -> reqwest::RequestBuilder,
+        limit: Duration,
+        accept: impl Fn(&Answer) -> bool,
+    ) -> Result<Answer> {
+        wait::until("the right answer", limit, async || {
+            let answer = http::send(request()).await?;
+            if accept(&answer) {
+                Ok(answer)
+            } else {
+                bail!("{}: {}", answer.status, answer.body)
+            }
+        })
+        .await
+    }
+}

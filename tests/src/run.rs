@@ -1,0 +1,63 @@
+//! A run directory: where one run of the stack keeps its logs, bootstraps and data.
+//!
+//! *Invariant:* nothing is written outside the directory.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// A directory for logs and data. Removed when dropped, unless it was named by the caller or the thread is panicking,
+/// when its logs are what one wants to read.
+#[derive(Debug)]
+pub struct Run {
+    dir: PathBuf,
+    temporary: bool,
+}
+
+impl Run {
+    /// A new directory under the system's temporary one, named after `name`.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn temporary(name: &str) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("weft-{name}-"))
+            .tempdir()
+            .context("creating a run directory")?
+            .keep();
+        Ok(Self {
+            dir,
+            temporary: true,
+        })
+    }
+
+    /// This directory, created if absent and kept.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn at(dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            temporary: false,
+        })
+    }
+
+    /// A path in the directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if !self.temporary {
+            return;
+        }
+        if std::thread::panicking() || std::env::var_os("WEFT_KEEP_LOGS").is_some() {
+            tracing::info!("logs are in {}", self.dir.display());
+        } else if let Err(error) = std::fs::remove_dir_all(&self.dir) {
+            tracing::warn!("removing {}: {error}", self.dir.display());
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Waiting for a condition, never for a time.
+//!
+//! *Invariant:* nothing waits without a deadline, and no deadline passes without saying what was waited for.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// How often a condition is probed.
+const PACE: Duration = Duration::from_millis(25);
+
+/// Probes until it succeeds.
+///
+/// # Errors
+/// When `limit` has passed: names `what` and gives the last probe's reason.
+pub async fn until<T, E: Display>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        let remaining = limit.saturating_sub(start.elapsed());
+        let reason = match tokio::time::timeout(remaining.max(PACE), probe()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(reason)) => format!("{reason:#}"),
+            Err(_) => "the last probe did not answer".into(),
+        };
+        if start.elapsed() >= limit {
+            bail!("waited {limit:?} for {what}: {reason}");
+        }
+        tokio::time::sleep(PACE).await;
+    }
+}

@@ -1,0 +1,222 @@
+//! Parts that fail: the Envoys keep serving, the pushers converge, no acknowledged write is lost, `/readyz` says what is wrong.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use nix::sys::signal::Signal;
+use weft_tests::mesh::PREFIX;
+use weft_tests::{binaries, wait};
+
+use crate::edge::{Edge, is, routes, service};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn to(host: &str) -> String {
+    routes(
+        "fault",
+        &format!("- route: [{{ destination: {{ host: {host} }} }}]"),
+    )
+}
+
+async fn two_services(edge: &Edge) -> [weft_tests::backend::Backend; 2] {
+    let backends = [
+        edge.backend(2, "a", "v1").await.unwrap(),
+        edge.backend(3, "b", "v1").await.unwrap(),
+    ];
+    let net = &edge.mesh.net;
+    let documents = [
+        service("a", &[net.at(2, 9000)]),
+        service("b", &[net.at(3, 9000)]),
+        to("a"),
+    ];
+    edge.mesh.apply(&documents.join("---\n")).await.unwrap();
+    edge.all_answer("/", is("a v1")).await.unwrap();
+    backends
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_pusher_comes_back_to_what_was_written_meanwhile() {
+    let mut edge = Edge::start("kill").await.unwrap();
+    let _backends = two_services(&edge).await;
+    let loads = edge.load(|load| load);
+    edge.mesh.pusher.kill();
+    edge.mesh.apply(&to("b")).await.unwrap();
+    edge.all_answer("/", is("a v1")).await.unwrap();
+    edge.mesh.restart_pusher().await.unwrap();
+    edge.all_answer("/", is("b v1")).await.unwrap();
+    loads.flawless().await;
+    edge.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_etcd_loses_no_acknowledged_write() {
+    let mut edge = Edge::start("etcd").await.unwrap();
+    let _backends = two_services(&edge).await;
+    let loads = edge.load(|load| load);
+    edge.mesh.apply(&to("b")).await.unwrap();
+    edge.mesh.etcd.kill();
+    wait::until(
+        "the pusher's /readyz to say what is cut",
+        SOON,
+        async || {
+            let answer = edge.mesh.pusher_readyz().await?;
+            if answer.body.contains("the watch is cut") {
+                Ok(())
+            } else {
+                bail!("{}: {}", answer.status, answer.body)
+            }
+        },
+    )
+    .await
+    .unwrap();
+    wait::until("config-api's /readyz to say 503", SOON, async || {
+        let answer = edge
+            .mesh
+            .call(reqwest::Method::GET, "/readyz", None)
+            .await?;
+        if answer.status == 503 && answer.body.contains("etcd") {
+            Ok(())
+        } else {
+            bail!("{}: {}", answer.status, answer.body)
+        }
+    })
+    .await
+    .unwrap();
+    // The change was acknowledged; etcd may have died before it told the pusher. Either way requests are answered.
+    edge.all_answer("/", |answer| answer.status == 200)
+        .await
+        .unwrap();
+    edge.mesh.restart_etcd().await.unwrap();
+    edge.mesh.ready().await.unwrap();
+    let stored = edge.mesh.call(
+        reqwest::Method::GET,
+        "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/fault",
+        None,
+    );
+    assert!(stored.await.unwrap().ok().unwrap().body.contains("\"b\""));
+    edge.all_answer("/", is("b v1")).await.unwrap();
+    edge.mesh.apply(&to("a")).await.unwrap();
+    edge.all_answer("/", is("a v1")).await.unwrap();
+    loads.flawless().await;
+    edge.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pusher_cut_off_over_a_compaction_relists() {
+    let edge = Edge::start("compact").await.unwrap();
+    let _backends = two_services(&edge).await;
+    let loads = edge.load(|load| load);
+    edge.mesh.pusher.signal(Signal::SIGSTOP);
+    // While the pusher hears nothing: a change, a deletion, and the history of both is compacted away.
+    edge.mesh.apply(&to("b")).await.unwrap();
+    let path = "/apis/networking.istio.io/v1/namespaces/shop/serviceentries/a";
+    edge.mesh
+        .call(reqwest::Method::DELETE, path, None)
+        .await
+        .unwrap()
+        .ok()
+        .unwrap();
+    etcdctl(&edge, &["del", "a-key-of-nobody"]).await;
+    let revision = etcdctl(&edge, &["get", "x", "-w", "json"]).await;
+    let revision: serde_json::Value = serde_json::from_str(&revision).unwrap();
+    let revision = revision["header"]["revision"].to_string();
+    edge.mesh.etcd.stop().await;
+    edge.mesh.etcd.start_again().unwrap();
+    edge.mesh
+        .etcd
+        .listens(edge.mesh.net.at(1, 2379), SOON)
+        .await
+        .unwrap();
+    wait::until("the compaction", SOON, async || {
+        let done = run_etcdctl(&edge, &["compaction", &revision]).await;
+        if done.contains("compacted") {
+            Ok(())
+        } else {
+            Err(done)
+        }
+    })
+    .await
+    .unwrap();
+    edge.mesh.pusher.signal(Signal::SIGCONT);
+    edge.all_answer("/", is("b v1")).await.unwrap();
+    for gateway in &edge.gateways {
+        wait::until(
+            "the deleted service's cluster to go",
+            SOON,
+            async || match gateway
+                .envoy
+                .endpoints("outbound|80||a.shop.svc.cluster.local")
+                .await
+            {
+                Ok(present) => Err(format!("it has {present:?}")),
+                Err(_) => Ok(()),
+            },
+        )
+        .await
+        .unwrap_or_else(|error| panic!("{}: {error}", gateway.name));
+    }
+    loads.flawless().await;
+    edge.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_corrupted_key_is_reported_and_stops_nothing() {
+    let edge = Edge::start("corrupt").await.unwrap();
+    let _backends = two_services(&edge).await;
+    let loads = edge.load(|load| load);
+    let keys = etcdctl(&edge, &["get", "--prefix", PREFIX, "--keys-only"]).await;
+    let key = keys
+        .lines()
+        .find(|key| key.contains("VirtualService") || key.contains("virtualservice"))
+        .unwrap()
+        .to_owned();
+    etcdctl(&edge, &["put", &key, "{ this is not what it was"]).await;
+    wait::until("the pusher's /readyz to name the key", SOON, async || {
+        let answer = edge.mesh.pusher_readyz().await?;
+        if answer.body.contains("fault") {
+            Ok(())
+        } else {
+            bail!("{}: {}", answer.status, answer.body)
+        }
+    })
+    .await
+    .unwrap();
+    // What was there before stays in force, and the rest goes on.
+    edge.all_answer("/", is("a v1")).await.unwrap();
+    edge.mesh
+        .apply(&service("a", &[edge.mesh.net.at(3, 9000)]))
+        .await
+        .unwrap();
+    edge.all_answer("/", is("b v1")).await.unwrap();
+    // Written anew, all is well.
+    edge.mesh.apply(&to("b")).await.unwrap();
+    wait::until("/readyz to be content", SOON, async || {
+        let answer = edge.mesh.pusher_readyz().await?;
+        if answer.status == 200 && !answer.body.contains("fault") {
+            Ok(())
+        } else {
+            bail!("{}: {}", answer.status, answer.body)
+        }
+    })
+    .await
+    .unwrap();
+    loads.flawless().await;
+    edge.finish().await;
+}
+
+async fn etcdctl(edge: &Edge, args: &[&str]) -> String {
+    let said = run_etcdctl(edge, args).await;
+    assert!(!said.contains("Error"), "etcdctl {args:?}: {said}");
+    said
+}
+
+async fn run_etcdctl(edge: &Edge, args: &[&str]) -> String {
+    let output = tokio::process::Command::new(binaries::tool("etcdctl").unwrap())
+        .env("ETCDCTL_API", "3")
+        .arg(format!("--endpoints=http://{}", edge.mesh.net.at(1, 2379)))
+        .args(args)
+        .output()
+        .await
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}

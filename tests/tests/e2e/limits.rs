@@ -1,0 +1,145 @@
+//! What protects a caller: timeouts, circuit breakers, outlier ejection, health checks.
+
+use futures::future::join_all;
+use weft_tests::envoy;
+use weft_tests::http;
+use weft_tests::wait;
+
+use crate::edge::{Edge, is, routes, rule, service};
+
+const ORDERS: &str = "outbound|80||orders.shop.svc.cluster.local";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timeout_is_504_and_a_full_circuit_breaker_503() {
+    let edge = Edge::start("limits").await.unwrap();
+    let _backend = edge.backend(2, "orders", "v1").await.unwrap();
+    let pool = "trafficPolicy: { connectionPool: { tcp: { maxConnections: 1 }, http: { http1MaxPendingRequests: 1 } } }";
+    let documents = [
+        service("orders", &[edge.mesh.net.at(2, 9000)]),
+        rule("orders", &[], pool),
+        routes(
+            "limits",
+            "- match: [{ uri: { prefix: /short } }]\n  timeout: 0.3s\n  route: [{ destination: { host: orders } }]\n\
+             - retries: { attempts: 0 }\n  route: [{ destination: { host: orders } }]",
+        ),
+    ];
+    edge.mesh.apply(&documents.join("---\n")).await.unwrap();
+    edge.all_answer("/", is("orders v1")).await.unwrap();
+    for gateway in &edge.gateways {
+        let name = &gateway.name;
+        assert_eq!(
+            gateway.get("/short/delay/5000").await.unwrap().status,
+            504,
+            "{name}"
+        );
+        let answers = join_all((0..10).map(|_| gateway.get("/delay/500"))).await;
+        let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        let refused: Vec<_> = answers.iter().filter(|a| a.status == 503).collect();
+        assert!(
+            !refused.is_empty() && refused.len() < 10,
+            "{name}: {answers:?}"
+        );
+        for answer in refused {
+            assert_eq!(
+                answer.header("x-envoy-overloaded"),
+                Some("true"),
+                "{name}: {answer:?}"
+            );
+        }
+        let overflow = format!("cluster.{ORDERS}.upstream_rq_pending_overflow");
+        assert!(gateway.envoy.stat(&overflow).await.unwrap() > 0, "{name}");
+    }
+    edge.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outlier_is_ejected() {
+    let edge = Edge::start("outlier").await.unwrap();
+    let _good = edge.backend(2, "orders", "good").await.unwrap();
+    let bad = edge.backend(3, "orders", "bad").await.unwrap();
+    bad.set_status(Some(500));
+    let net = &edge.mesh.net;
+    let detection = "trafficPolicy: { outlierDetection: { consecutive5xxErrors: 3, interval: 0.2s, baseEjectionTime: 60s, maxEjectionPercent: 100 } }";
+    let documents = [
+        service("orders", &[net.at(2, 9000), net.at(3, 9000)]),
+        rule("orders", &[], detection),
+        routes(
+            "outlier",
+            "- retries: { attempts: 0 }\n  route: [{ destination: { host: orders } }]",
+        ),
+    ];
+    edge.mesh.apply(&documents.join("---\n")).await.unwrap();
+    edge.all_answer("/", is("orders good")).await.unwrap();
+    for gateway in &edge.gateways {
+        wait::until("the ejection", envoy::PATIENCE, async || {
+            gateway.get("/").await?;
+            let health = gateway.envoy.endpoints(ORDERS).await?;
+            match health.get(&net.at(3, 9000).to_string()).map(String::as_str) {
+                Some("failed_outlier_check") => Ok(()),
+                other => anyhow::bail!("{other:?}"),
+            }
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{}: {error}", gateway.name));
+        for _ in 0..20 {
+            assert_eq!(
+                gateway.get("/").await.unwrap().status,
+                200,
+                "{}",
+                gateway.name
+            );
+        }
+    }
+    edge.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_health_check_leaves_the_pool() {
+    let edge = Edge::start("health").await.unwrap();
+    let backends = [
+        edge.backend(2, "orders", "v1").await.unwrap(),
+        edge.backend(3, "orders", "v2").await.unwrap(),
+    ];
+    let net = &edge.mesh.net;
+    let member =
+        |name: &str, n| crate::edge::workload("shop", name, net.at(n, 9000), &[("app", "orders")]);
+    let group = "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: { name: orders, namespace: shop }\nspec:\n  \
+                 metadata: { labels: { app: orders } }\n  template: { ports: { http: 9000 } }\n  \
+                 probe: { periodSeconds: 1, timeoutSeconds: 1, failureThreshold: 2, successThreshold: 1, httpGet: { path: /healthz, port: 9000 } }\n";
+    let documents = [
+        crate::edge::selecting_service("orders"),
+        group.to_owned(),
+        member("orders-1", 2),
+        member("orders-2", 3),
+        routes("health", "- route: [{ destination: { host: orders } }]"),
+    ];
+    edge.mesh.apply(&documents.join("---\n")).await.unwrap();
+    edge.all_answer("/", is("orders v2")).await.unwrap();
+    for (healthy, state) in [(false, "failed_active_health_check"), (true, "HEALTHY")] {
+        backends[1].set_healthy(healthy);
+        for gateway in &edge.gateways {
+            wait::until(
+                &format!("the endpoint to be {state}"),
+                envoy::PATIENCE,
+                async || {
+                    let health = gateway.envoy.endpoints(ORDERS).await?;
+                    match health.get(&net.at(3, 9000).to_string()).map(String::as_str) {
+                        Some(found) if found.split(',').any(|flag| flag == state) => Ok(()),
+                        other => anyhow::bail!("{other:?}"),
+                    }
+                },
+            )
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}", gateway.name));
+        }
+        if !healthy {
+            for gateway in &edge.gateways {
+                for _ in 0..20 {
+                    let answer = http::send(gateway.request("/")).await.unwrap();
+                    assert!(is("orders v1")(&answer), "{}: {answer:?}", gateway.name);
+                }
+            }
+        }
+    }
+    edge.finish().await;
+}

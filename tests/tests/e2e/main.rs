@@ -1,0 +1,20 @@
+//! End to end: real etcd, the real services, real Envoys, and what the backends received.
+//!
+//! Most scenarios run one mesh with four gateways at once: SotW and delta, on the newest and the oldest Envoy.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod canary;
+mod churn;
+mod clients;
+mod edge;
+mod faults;
+mod harness;
+mod heartbeats;
+mod library;
+mod limits;
+mod meshctl;
+mod paths;
+mod runtime;
+mod scale;
+mod site;
+mod up;
