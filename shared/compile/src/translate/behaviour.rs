@@ -136,7 +136,11 @@ impl Proxy {
         // Its main loop runs before its workers accept: they wait for first health checks and resolutions.
         let deadline = Instant::now() + Duration::from_secs(30);
         while !ask(&admin_address, "/stats?filter=workers_started").contains("workers_started: 1") {
-            assert!(Instant::now() < deadline, "{} starts no worker", envoy.display());
+            assert!(
+                Instant::now() < deadline,
+                "{} starts no worker",
+                envoy.display()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         let listeners = ask(&admin_address, "/listeners");

@@ -209,12 +209,12 @@ fn retries_mirrors_and_hashes() {
         shadow.requests.lock().unwrap().clear();
         assert_eq!(outcome(&proxy.get("/mirrored", &[])), "v1 200");
         let mirrored = || shadow.requests.lock().unwrap().first().cloned();
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         let copy = loop {
             if let Some(copy) = mirrored() {
                 break copy;
             }
-            assert!(std::time::Instant::now() < deadline, "no copy arrived");
+            assert!(Instant::now() < deadline, "no copy arrived");
             std::thread::yield_now();
         };
         assert_lines(&copy, &["host: shop.io-shadow"], &[]);
@@ -256,9 +256,9 @@ fn a_full_circuit_breaker_and_an_ejected_outlier() {
         // The first waits in the same queue until its connection is there, so one or none can wait behind it.
         assert!((2..=3).contains(&overflowed), "{answers:#?}");
         assert_eq!(outcome(&proxy.get("/flaky", &[])), "v1 503");
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while outcome(&proxy.get("/", &[])) != "- 503" {
-            assert!(std::time::Instant::now() < deadline, "nothing was ejected");
+            assert!(Instant::now() < deadline, "nothing was ejected");
         }
     }
 }
