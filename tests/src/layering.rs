@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each package may import of the workspace; development dependencies count as well.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("weft-model", &[]),
     ("weft-xds", &[]),
     ("weft-telemetry", &[]),
@@ -34,6 +34,10 @@ const ALLOWED: [(&str, &[&str]); 10] = [
             "weft-xds",
             "weft-compile",
         ],
+    ),
+    (
+        "cert-issuer",
+        &["weft-model", "weft-store", "weft-telemetry", "weft-xds"],
     ),
     ("meshctl", &["weft-model"]),
     // The harness runs the services as processes; it may look at every library.

@@ -6,6 +6,7 @@
 mod analyze;
 mod check;
 mod documents;
+mod identity;
 mod key;
 mod kind;
 pub mod mesh;
@@ -18,6 +19,7 @@ mod validate;
 pub use analyze::{Reference, Target, Warning, analyze, references};
 pub use check::{Checked, FieldError, Options, Reason, Treat, check};
 pub use documents::{DocumentError, documents};
+pub use identity::{Identity, SpiffeId, SpiffeIdError, TrustDomain};
 pub use key::Key;
 pub use kind::Kind;
 pub use object::{Metadata, Object, Revision};

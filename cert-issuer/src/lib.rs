@@ -1,0 +1,10 @@
+//! The mesh's certificate authority: SPIFFE identities for workloads, signed, renewed and rotated.
+//!
+//! The pure core: [`key`] and [`x509`] make keys and certificates, [`envelope`] encrypts what is stored.
+//!
+//! *Invariant:* a private key leaves this process only encrypted, or to the workload whose identity it is.
+
+pub mod envelope;
+pub mod key;
+mod pem;
+pub mod x509;
