@@ -10,7 +10,7 @@ use std::sync::Arc;
 use model::{Key, Kind};
 use uuid::Uuid;
 
-use crate::Scope;
+use crate::{Area, Scope};
 
 /// The layout under one root prefix, such as `/weft/v1`.
 #[derive(Debug)]
@@ -90,6 +90,27 @@ impl Layout {
 
     pub(crate) fn member(&self, service: &str, instance: &str) -> String {
         format!("{}/members/{service}/{instance}", self.root)
+    }
+
+    /// The opaque values of an area.
+    pub(crate) fn opaques(&self, area: Area) -> Span {
+        under(format!("{}/{}/", self.root, area.as_str()))
+    }
+
+    pub(crate) fn opaque(&self, area: Area, path: &str) -> String {
+        format!("{}/{}/{path}", self.root, area.as_str())
+    }
+
+    /// Whose office it is.
+    pub(crate) fn leader(&self, office: &str) -> String {
+        format!("{}/leaders/{office}", self.root)
+    }
+
+    /// That key alone.
+    pub(crate) fn leader_span(&self, office: &str) -> Span {
+        let start = self.leader(office);
+        let end = format!("{start}\0");
+        Span { start, end }
     }
 
     pub(crate) fn downs(&self) -> Span {

@@ -291,7 +291,7 @@ impl<K: Kv> Keyspace<K> {
     }
 }
 
-fn too_large(what: &'static str, actual: usize, limit: usize) -> Result<()> {
+pub(crate) fn too_large(what: &'static str, actual: usize, limit: usize) -> Result<()> {
     if actual > limit {
         Err(Error::TooLarge {
             what,

@@ -1,6 +1,6 @@
 //! The only code that knows etcd: keys, transactions, watch with resync, leases. One trait, two implementations.
 //!
-//! [`Store`] is the trait. [`etcd::EtcdStore`] and [`memory::MemoryStore`] are the same code ([`Keyspace`]: layout of
+//! [`Store`] is the trait, and [`Vault`] the one for values that are opaque here and for offices that one instance holds. [`etcd::EtcdStore`] and [`memory::MemoryStore`] are the same code ([`Keyspace`]: layout of
 //! keys, records, batches, watch with resync, membership) over two versioned key-value stores, and both pass the one
 //! contract suite in `testing` (compiled for tests, and with the feature `testing`).
 //!
@@ -17,14 +17,19 @@ mod history;
 mod keys;
 mod keyspace;
 mod kv;
+mod leader;
 mod members;
 pub mod memory;
+mod sets;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
 mod types;
+mod vault;
 mod watch;
 
 pub use keyspace::Keyspace;
+pub use kv::Limits;
 pub use types::*;
+pub use vault::{Area, Entries, Entry, Fence, Leadership, Vault, VaultError, VaultOp};

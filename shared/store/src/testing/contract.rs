@@ -12,14 +12,16 @@ use futures::future::BoxFuture;
 use model::{Key, Kind, Metadata, Object, Revision};
 use serde_json::{Value, json};
 
-use crate::{Author, Change, Event, Expect, Op, Scope, Snapshot, Store, Watch};
+use crate::{Author, Change, Event, Expect, Op, Scope, Snapshot, Store, Vault, Watch};
 
 pub mod batches;
 pub mod following;
 pub mod lists;
 pub mod losses;
 pub mod membership;
+pub mod offices;
 pub mod records;
+pub mod vaults;
 
 /// A store under test, and how to break it.
 pub trait Rig: Send + Sync {
@@ -27,6 +29,10 @@ pub trait Rig: Send + Sync {
     fn store(&self) -> Arc<dyn Store>;
     /// Another client of the same data, which [`Rig::cut`] does not touch.
     fn other(&self) -> Arc<dyn Store>;
+    /// The store's opaque values.
+    fn vault(&self) -> Arc<dyn Vault>;
+    /// The same for the other client.
+    fn other_vault(&self) -> Arc<dyn Vault>;
     /// Cuts the store off its data.
     fn cut(&self);
     /// Ends that.
@@ -63,6 +69,10 @@ macro_rules! contract_suite {
                 the_last_commit_is_known, the_epoch_is_stable;
             membership: members_come_and_go, a_member_that_falls_silent_expires, a_lost_lease_is_renewed,
                 nobody_leaves_because_the_store_is_away;
+            vaults: a_value_is_written_once_replaced_and_deleted, values_are_written_all_or_none, areas_are_apart,
+                a_follower_sees_every_later_set, a_follower_catches_up_after_a_cut;
+            offices: an_office_has_one_holder, of_many_candidates_one_wins, who_lost_the_office_writes_nothing,
+                a_holder_that_is_cut_off_loses_the_office, an_office_lasts_while_it_is_held;
         );
     };
     ($rig:expr; $($module:ident: $($case:ident),+;)+) => {

@@ -12,10 +12,10 @@ use etcd_client::Client;
 use futures::future::{BoxFuture, FutureExt};
 use model::Revision;
 
-use crate::Store;
 use crate::etcd::{EtcdConfig, EtcdStore};
 use crate::testing::contract::Rig;
 use crate::testing::{Connection, Etcd};
+use crate::{Store, Vault};
 
 struct Real {
     etcd: Etcd,
@@ -51,6 +51,14 @@ impl Rig for Real {
     }
 
     fn other(&self) -> Arc<dyn Store> {
+        Arc::new(self.other.clone())
+    }
+
+    fn vault(&self) -> Arc<dyn Vault> {
+        Arc::new(self.store.clone())
+    }
+
+    fn other_vault(&self) -> Arc<dyn Vault> {
         Arc::new(self.other.clone())
     }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, FutureExt};
 use model::Revision;
 
-use crate::Store;
 use crate::memory::MemoryStore;
 use crate::testing::contract::Rig;
+use crate::{Store, Vault};
 
 struct Memory {
     store: MemoryStore,
@@ -32,6 +32,14 @@ impl Rig for Memory {
     }
 
     fn other(&self) -> Arc<dyn Store> {
+        Arc::new(self.other.clone())
+    }
+
+    fn vault(&self) -> Arc<dyn Vault> {
+        Arc::new(self.store.clone())
+    }
+
+    fn other_vault(&self) -> Arc<dyn Vault> {
         Arc::new(self.other.clone())
     }
 
