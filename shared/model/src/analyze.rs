@@ -5,6 +5,7 @@
 //! *Invariant:* a resource that refers only to what exists, and that no other resource overrules, is given no warning.
 
 mod destination_rule;
+mod peer_authentication;
 mod references;
 mod selectors;
 mod service_entry;
@@ -76,6 +77,7 @@ impl Analysis<'_, '_> {
             Spec::ServiceEntry(spec) => self.service_entry(spec, &path),
             Spec::Gateway(spec) => self.gateway(spec, &path),
             Spec::Sidecar(spec) => self.sidecar(spec, &path),
+            Spec::PeerAuthentication(spec) => self.peer_authentication(spec, &path),
             Spec::MeshConfig(_) => self.mesh_config(),
             Spec::RuntimeLayer(_) | Spec::WorkloadEntry(_) | Spec::WorkloadGroup(_) => {}
         }

@@ -10,6 +10,7 @@ mod identity;
 mod key;
 mod kind;
 pub mod mesh;
+pub mod mtls;
 mod object;
 mod schema;
 pub mod spec;

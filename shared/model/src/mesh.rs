@@ -32,7 +32,7 @@ pub use fact::{Fact, Record};
 pub use labels::selects;
 pub use service::Service;
 pub use view::{Endpoint, Listed, View};
-pub use workloads::workload_labels;
+pub use workloads::{SERVICE_ACCOUNT, workload_labels};
 
 use crate::{Key, Kind, Resource, Revision};
 use hosts::Hosts;
@@ -55,6 +55,16 @@ pub enum Change {
         /// Whether it lives.
         up: bool,
     },
+    /// The proxy of a workload acknowledged a configuration that takes mutual TLS on these ports of the workload itself, and
+    /// on no others. Clients follow this, never bare policy.
+    Mtls {
+        /// The workload's namespace.
+        namespace: Arc<str>,
+        /// The workload's name.
+        name: Arc<str>,
+        /// The ports.
+        ports: BTreeSet<u16>,
+    },
 }
 
 /// All resources, indexed.
@@ -64,6 +74,7 @@ pub struct Mesh {
     root: Arc<str>,
     resources: OrdMap<Key, Arc<Resource>>,
     down: OrdSet<Key>,
+    mtls: OrdMap<Key, Arc<BTreeSet<u16>>>,
     index: Index,
     hosts: Hosts,
     workloads: Workloads,
@@ -77,6 +88,7 @@ impl Mesh {
             root: root.into(),
             resources: OrdMap::new(),
             down: OrdSet::new(),
+            mtls: OrdMap::new(),
             index: Index::default(),
             hosts: Hosts::default(),
             workloads: Workloads::default(),
@@ -156,6 +168,11 @@ impl Mesh {
                 name,
                 up,
             } => self.set_liveness(&Key::new(Kind::WorkloadEntry, namespace, name), up),
+            Change::Mtls {
+                namespace,
+                name,
+                ports,
+            } => self.set_mtls(&Key::new(Kind::WorkloadEntry, namespace, name), ports),
         }
     }
 
@@ -165,6 +182,22 @@ impl Mesh {
         } else {
             self.down.insert(key.clone()).is_none()
         };
+        self.endpoints_changed(key, turned)
+    }
+
+    fn set_mtls(&mut self, key: &Key, ports: BTreeSet<u16>) -> BTreeSet<Fact> {
+        let before = self.mtls.get(key);
+        let turned = before.map_or(!ports.is_empty(), |before| **before != ports);
+        if ports.is_empty() {
+            self.mtls.remove(key);
+        } else {
+            self.mtls.insert(key.clone(), Arc::new(ports));
+        }
+        self.endpoints_changed(key, turned)
+    }
+
+    /// What changes for the services that select a workload of which something turned that is not in its resource.
+    fn endpoints_changed(&self, key: &Key, turned: bool) -> BTreeSet<Fact> {
         match self.resources.get(key) {
             Some(resource) if turned => self
                 .endpoint_facts(key, &workload_labels(resource))

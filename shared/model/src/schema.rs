@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use crate::Kind;
 use crate::spec::{
-    DestinationRule, Gateway, MeshConfig, RuntimeLayer, ServiceEntry, Sidecar, VirtualService,
-    WorkloadEntry, WorkloadGroup,
+    DestinationRule, Gateway, MeshConfig, PeerAuthentication, RuntimeLayer, ServiceEntry, Sidecar,
+    VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// The schema of the spec of a kind (OpenAPI 3.0 dialect), complete in itself: nothing in it refers elsewhere. `None` for a
-/// kind that is not supported yet.
+/// kind that cannot be read yet.
 pub fn schema(kind: Kind) -> Option<Value> {
     let generator = || {
         SchemaSettings::openapi3()
@@ -25,6 +25,7 @@ pub fn schema(kind: Kind) -> Option<Value> {
         Kind::DestinationRule => generator().into_root_schema_for::<DestinationRule>(),
         Kind::Gateway => generator().into_root_schema_for::<Gateway>(),
         Kind::Sidecar => generator().into_root_schema_for::<Sidecar>(),
+        Kind::PeerAuthentication => generator().into_root_schema_for::<PeerAuthentication>(),
         Kind::MeshConfig => generator().into_root_schema_for::<MeshConfig>(),
         Kind::RuntimeLayer => generator().into_root_schema_for::<RuntimeLayer>(),
         _ => return None,

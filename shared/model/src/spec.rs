@@ -7,6 +7,8 @@ mod gateway;
 mod grammar;
 mod http;
 mod mesh_config;
+mod peer_authentication;
+mod policy_target;
 mod runtime_layer;
 mod service_entry;
 mod sidecar;
@@ -23,6 +25,8 @@ pub use gateway::*;
 pub use grammar::*;
 pub use http::*;
 pub use mesh_config::*;
+pub use peer_authentication::*;
+pub use policy_target::*;
 pub use runtime_layer::*;
 pub use service_entry::*;
 pub use sidecar::*;
@@ -41,7 +45,7 @@ pub struct Resource {
     pub spec: Spec,
 }
 
-/// The spec of a kind that is built.
+/// The spec of a kind that can be read.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the variants are the kinds")]
 pub enum Spec {
@@ -52,6 +56,7 @@ pub enum Spec {
     DestinationRule(Arc<DestinationRule>),
     Gateway(Arc<Gateway>),
     Sidecar(Arc<Sidecar>),
+    PeerAuthentication(Arc<PeerAuthentication>),
     MeshConfig(Arc<MeshConfig>),
     RuntimeLayer(Arc<RuntimeLayer>),
 }
@@ -67,6 +72,7 @@ impl Spec {
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::Gateway(_) => Kind::Gateway,
             Self::Sidecar(_) => Kind::Sidecar,
+            Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::MeshConfig(_) => Kind::MeshConfig,
             Self::RuntimeLayer(_) => Kind::RuntimeLayer,
         }
@@ -108,6 +114,7 @@ impl Object {
             Kind::DestinationRule => Spec::DestinationRule(self.read()?),
             Kind::Gateway => Spec::Gateway(self.read()?),
             Kind::Sidecar => Spec::Sidecar(self.read()?),
+            Kind::PeerAuthentication => Spec::PeerAuthentication(self.read()?),
             Kind::MeshConfig => Spec::MeshConfig(self.read()?),
             Kind::RuntimeLayer => Spec::RuntimeLayer(self.read()?),
             kind => {

@@ -9,6 +9,7 @@ mod gateway;
 mod headers;
 mod http;
 mod names;
+mod peer_authentication;
 mod service_entry;
 mod sidecar;
 mod traffic_policy;
@@ -125,6 +126,7 @@ pub(crate) fn validate(spec: &Spec, findings: &mut Findings) {
         Spec::DestinationRule(spec) => destination_rule::validate(spec, &path, findings),
         Spec::Gateway(spec) => gateway::validate(spec, &path, findings),
         Spec::Sidecar(spec) => sidecar::validate(spec, &path, findings),
+        Spec::PeerAuthentication(spec) => peer_authentication::validate(spec, &path, findings),
         Spec::MeshConfig(spec) => traffic_policy::mesh_config(spec, &path, findings),
         Spec::RuntimeLayer(spec) => {
             if let Some(selector) = &spec.workload_selector {

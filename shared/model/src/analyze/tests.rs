@@ -445,3 +445,42 @@ fn analysis_leaves_the_mesh_as_it_is() {
     );
     assert_eq!(mesh.resources().count(), before);
 }
+
+#[test]
+fn peer_authentications_that_hold_for_nobody_are_told() {
+    let select =
+        |app: &str| json!({"selector": {"matchLabels": {"app": app}}, "mtls": {"mode": "STRICT"}});
+    let kind = Kind::PeerAuthentication;
+    assert_eq!(warnings(kind, "strict", &select("reviews")), [""; 0]);
+    assert_eq!(warnings(kind, "istio-system/default", &json!({})), [""; 0]);
+    assert_eq!(
+        warnings(kind, "strict", &select("nobody")),
+        ["spec.selector: selects no workload of the namespace \"default\""]
+    );
+    assert_eq!(
+        warnings(kind, "istio-system/strict", &select("reviews")),
+        [
+            "spec.selector: holds for nobody: in the root namespace istio-system policies are for the whole mesh; remove the \
+             selector, or put the policy into the workloads' namespace"
+        ]
+    );
+    let mut mesh = mesh();
+    for (name, created) in [
+        ("old", "2026-01-01T00:00:00Z"),
+        ("young", "2026-03-01T00:00:00Z"),
+    ] {
+        let one = resource(kind, name, created, &select("reviews"));
+        mesh.apply(Change::Put(Arc::new(one)));
+    }
+    let new = resource(kind, "new", "2026-02-02T00:00:00Z", &select("reviews"));
+    let told: Vec<_> = analyze(&new, &mesh)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "spec.selector: the older PeerAuthentication default/old is for the same workloads, and holds alone; merge the two"
+        ]
+    );
+}

@@ -40,6 +40,8 @@ pub enum Fact {
     WorkloadGroups(Arc<str>),
     /// The RuntimeLayers of a namespace and whom they select.
     RuntimeLayers(Arc<str>),
+    /// The PeerAuthentications of a namespace and whom they select.
+    PeerAuthentications(Arc<str>),
 }
 
 /// Notes what is read.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use super::host::full_host;
 use super::index::{Entry, Listings};
 use super::{Age, Exports, Fact, Service};
-use crate::spec::{DestinationRule, Labels, ServiceEntry, VirtualService, WorkloadSelector};
+use crate::spec::{
+    DestinationRule, Labels, PolicySelector, ServiceEntry, VirtualService, WorkloadSelector,
+};
 use crate::{Kind, Resource, Spec};
 
 /// The gateway that stands for all sidecars.
@@ -43,6 +45,10 @@ pub(super) fn of(resource: &Resource, domain: &str) -> Listings {
             Fact::RuntimeLayers(namespace),
             Entry::Selects(selector(spec.workload_selector.as_ref())),
         ),
+        Spec::PeerAuthentication(spec) => one(
+            Fact::PeerAuthentications(namespace),
+            Entry::Selects(policy_selector(spec.selector.as_ref())),
+        ),
         Spec::MeshConfig(_) | Spec::WorkloadEntry(_) => Listings::new(),
     }
 }
@@ -51,6 +57,13 @@ pub(super) fn of(resource: &Resource, domain: &str) -> Listings {
 fn selector(selector: Option<&WorkloadSelector>) -> Option<Labels> {
     selector
         .map(|selector| selector.labels.clone())
+        .filter(|labels| !labels.is_empty())
+}
+
+/// What the selector of a security policy selects by; `None` if it selects everything.
+fn policy_selector(selector: Option<&PolicySelector>) -> Option<Labels> {
+    selector
+        .map(|selector| selector.match_labels.clone())
         .filter(|labels| !labels.is_empty())
 }
 

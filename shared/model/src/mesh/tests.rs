@@ -136,6 +136,35 @@ fn a_workload_that_is_down_is_no_endpoint() {
 }
 
 #[test]
+fn where_mutual_tls_is_taken_is_a_matter_of_endpoints() {
+    let mut mesh = mesh();
+    mesh.apply(service(
+        "a",
+        &json!({"workloadSelector": {"labels": {"app": "a"}}}),
+    ));
+    mesh.apply(workload("w", "a"));
+    let takes = |ports: &[u16]| Change::Mtls {
+        namespace: "ns".into(),
+        name: "w".into(),
+        ports: ports.iter().copied().collect(),
+    };
+    let taken = |mesh: &Mesh| {
+        let mut facts = BTreeSet::new();
+        let mut view = mesh.view(&mut facts);
+        let service = view.service("ns", &host("a")).unwrap();
+        let endpoint = &view.endpoints(service)[0];
+        [80, 81].map(|port| endpoint.takes_mtls(port))
+    };
+    assert_eq!(taken(&mesh), [false, false]);
+    let endpoints = BTreeSet::from([Fact::Endpoints(host("a"))]);
+    assert_eq!(mesh.apply(takes(&[80])), endpoints);
+    assert_eq!(taken(&mesh), [true, false]);
+    assert_eq!(mesh.apply(takes(&[80])), BTreeSet::new());
+    assert_eq!(mesh.apply(takes(&[])), endpoints);
+    assert_eq!(taken(&mesh), [false, false]);
+}
+
+#[test]
 fn a_rule_for_a_wildcard_touches_the_hosts_below_it() {
     let mut mesh = mesh();
     mesh.apply(service("a", &json!({})));

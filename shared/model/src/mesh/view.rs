@@ -12,7 +12,7 @@ use super::host::covering;
 use super::index::Entry;
 use super::{Age, Fact, Mesh, Record, Service, host, selects, workload_labels, workloads};
 use crate::spec::{MeshConfig, WorkloadEntry};
-use crate::{Key, Kind, Resource, Spec};
+use crate::{Key, Kind, Resource, Spec, mtls};
 
 /// A window on a [`Mesh`] that notes what is read through it.
 pub struct View<'m, 'r> {
@@ -38,6 +38,15 @@ pub struct Endpoint<'m> {
     pub labels: BTreeMap<String, String>,
     /// The WorkloadEntry; `None` for an endpoint written into the ServiceEntry.
     pub workload: Option<Key>,
+    /// The ports on which its proxy takes mutual TLS.
+    mtls: Option<&'m BTreeSet<u16>>,
+}
+
+impl Endpoint<'_> {
+    /// Whether its proxy takes mutual TLS on a port.
+    pub fn takes_mtls(&self, port: u16) -> bool {
+        self.mtls.is_some_and(|ports| ports.contains(&port))
+    }
 }
 
 impl<'m, 'r> View<'m, 'r> {
@@ -118,6 +127,7 @@ impl<'m, 'r> View<'m, 'r> {
             spec,
             labels: spec.labels.clone(),
             workload: None,
+            mtls: None,
         });
         let Some(selector) = workloads::selector(entry) else {
             return own.collect();
@@ -135,6 +145,7 @@ impl<'m, 'r> View<'m, 'r> {
                         spec,
                         labels: workload_labels(resource),
                         workload: Some(resource.key()),
+                        mtls: mesh.mtls.get(&resource.key()).map(|ports| &**ports),
                     }),
                     _ => None,
                 });
@@ -372,6 +383,43 @@ impl<'m, 'r> View<'m, 'r> {
             }
         }
         keys
+    }
+
+    /// The PeerAuthentications that hold for a workload of a namespace with these labels, of each scope the oldest. One with
+    /// a selector in the root namespace holds for nobody, as in Istio.
+    pub fn peer_authentications(
+        &mut self,
+        namespace: &Arc<str>,
+        labels: &BTreeMap<String, String>,
+    ) -> mtls::Policies<'m> {
+        let root = self.mesh.root.clone();
+        let mesh = self.oldest_peer_authentication(&root, |selector| selector.is_none());
+        if *namespace == root {
+            return mtls::Policies {
+                mesh,
+                ..Default::default()
+            };
+        }
+        mtls::Policies {
+            mesh,
+            namespace: self.oldest_peer_authentication(namespace, |selector| selector.is_none()),
+            workload: self.oldest_peer_authentication(namespace, |selector| {
+                selector.is_some_and(|selector| selects(selector, labels))
+            }),
+        }
+    }
+
+    fn oldest_peer_authentication(
+        &mut self,
+        namespace: &Arc<str>,
+        matches: impl Fn(Option<&'m BTreeMap<String, String>>) -> bool,
+    ) -> Option<mtls::Policy<'m>> {
+        let list = self.list(Fact::PeerAuthentications(namespace.clone()));
+        let key = selecting(list, matches).into_iter().next()?;
+        match &self.resource(&key)?.spec {
+            Spec::PeerAuthentication(policy) => Some((key, policy)),
+            _ => None,
+        }
     }
 
     /// Whether an address belongs to this ServiceEntry: of those that claim it, the oldest has it.

@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* a change of one workload or one selector looks only at names that share a label with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::labels::{LabelIndex, Labels};
@@ -17,13 +17,18 @@ pub(super) struct Workloads {
     selectors: LabelIndex,
 }
 
-/// The labels of a workload: those of the spec, overridden by those of the metadata.
+/// The label that every workload carries beside its own, so that whatever selects by labels selects by service account: it
+/// names the account and cannot be set to anything else.
+pub const SERVICE_ACCOUNT: &str = "weft.mesh/service-account";
+
+/// The labels of a workload: those of the spec, overridden by those of the metadata, and its [`SERVICE_ACCOUNT`].
 pub fn workload_labels(resource: &Resource) -> Labels {
-    let mut labels = match &resource.spec {
-        Spec::WorkloadEntry(entry) => entry.labels.clone(),
-        _ => BTreeMap::new(),
+    let Spec::WorkloadEntry(entry) = &resource.spec else {
+        return resource.metadata.labels.clone();
     };
+    let mut labels = entry.labels.clone();
     labels.extend(resource.metadata.labels.clone());
+    labels.insert(SERVICE_ACCOUNT.into(), entry.account().into());
     labels
 }
 

@@ -23,8 +23,20 @@ pub struct WorkloadEntry {
     pub locality: Option<String>,
     /// Its share of the load among the endpoints of its locality.
     pub weight: Option<u32>,
-    /// The service account it runs as.
+    /// The service account it runs as; `default` if empty. Selectors find it as the label `weft.mesh/service-account`.
     pub service_account: Option<String>,
+}
+
+impl WorkloadEntry {
+    /// The service account it runs as; `default` if it names none.
+    pub fn account(&self) -> &str {
+        let account = self.service_account.as_deref().unwrap_or_default();
+        if account.is_empty() {
+            "default"
+        } else {
+            account
+        }
+    }
 }
 
 /// Describes a group of workloads: a template, and how their health is probed.

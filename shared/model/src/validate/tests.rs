@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod istio;
+mod peer_authentication;
 
 use serde_json::{Value, json};
 
