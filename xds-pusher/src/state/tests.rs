@@ -29,12 +29,13 @@ fn snapshot(revision: i64, objects: &[Arc<Object>]) -> Snapshot {
     }
 }
 
-/// `+name`, `-name`, `^name` (up) and `vname` (down).
+/// `+name`, `-name`, `^name` (up), `vname` (down) and `=name` (where it takes mutual TLS).
 fn told(changes: &[Change]) -> Vec<String> {
     let tell = |change: &Change| match change {
         Change::Put(resource) => format!("+{}", resource.metadata.name),
         Change::Delete(key) => format!("-{}", key.name),
         Change::Liveness { name, up, .. } => format!("{}{name}", if *up { '^' } else { 'v' }),
+        Change::Mtls { name, .. } => format!("={name}"),
     };
     changes.iter().map(tell).collect()
 }
