@@ -2,10 +2,14 @@
 //!
 //! *Invariant:* there is no configuration file and no hidden setting; every value here has an effect.
 
+mod access;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
+
+pub use access::{AccessConfig, AccessError};
 
 /// The flags of config-api.
 #[derive(Args, Clone, Debug)]
@@ -13,8 +17,8 @@ pub struct Config {
     /// Where to listen; port 0 takes a free one
     #[arg(long, env = "WEFT_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Accept an address to listen on that is not loopback although callers are not authenticated: only where the port
-    /// is published to loopback alone, as by `docker run -p 127.0.0.1:8080:8080`
+    /// Accept an address to listen on that is not loopback although callers are not authenticated, or send their tokens
+    /// in the clear: only where the port is published to loopback alone, as by `docker run -p 127.0.0.1:8080:8080`
     #[arg(long, env = "WEFT_INSECURE_PUBLISHED_ON_LOOPBACK_ONLY")]
     pub insecure_published_on_loopback_only: bool,
     /// The address by which other replicas of config-api reach this one; the one it listens on if absent
@@ -59,6 +63,9 @@ pub struct Config {
     /// Never freeze eviction for fewer silent workloads than this
     #[arg(long, env = "WEFT_EVICTION_FREEZE_LEAST", default_value_t = 5)]
     pub eviction_freeze_least: usize,
+    /// Who may call.
+    #[command(flatten)]
+    pub access: AccessConfig,
 }
 
 impl Default for Config {
@@ -80,6 +87,7 @@ impl Default for Config {
             history_age: Duration::from_secs(720 * 3600),
             eviction_freeze_percent: 20,
             eviction_freeze_least: 5,
+            access: AccessConfig::default(),
         }
     }
 }

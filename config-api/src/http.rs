@@ -8,4 +8,5 @@ pub(crate) mod negotiate;
 pub(crate) mod query;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod tls;
 pub(crate) mod warning;

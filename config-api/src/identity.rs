@@ -1,24 +1,56 @@
-//! Who calls. Until callers are authenticated everybody is `anonymous`; the middleware that proves an identity will put
-//! another [`Caller`] into the request's extensions, and nothing else has to change.
+//! Who calls, and whether they may: every request passes here before its handler.
+//!
+//! Credentials are a bearer token (static, or a JWT) or the connection's client certificate. Where no way to prove an
+//! identity is configured, everybody is `anonymous` and may do everything.
 //!
 //! *Invariant:* no handler reads an identity from anywhere but the [`Caller`] extension.
 
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
+mod certificate;
+mod gate;
+mod guard;
+mod oidc;
+mod peer;
+mod tokens;
+
 use http::HeaderMap;
 use store::Author;
 
+use crate::access::{self, Act, Rights, Role};
+use crate::http::status::Result;
+pub(crate) use certificate::Certificate;
+pub(crate) use gate::{Followers, Gate};
+pub(crate) use guard::{Guard, guard};
+pub use oidc::Signature;
+pub(crate) use peer::{CALLER, FORWARDED, PROOF, Proof};
+pub(crate) use tokens::Subject;
+
+/// Everybody, where nobody is authenticated.
+pub(crate) const ANONYMOUS: &str = "anonymous";
+
 /// The caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// As authenticated.
-    pub who: String,
+    pub(crate) who: String,
+    /// The groups they are in, as authenticated.
+    pub(crate) groups: Vec<String>,
+    /// What they may do.
+    pub(crate) rights: Rights,
     /// The request's W3C trace context, if it has a valid one.
-    pub traceparent: Option<String>,
+    pub(crate) traceparent: Option<String>,
 }
 
 impl Caller {
+    /// Somebody who may do everything: nobody is authenticated, or another replica has asked already.
+    fn anywhere(who: String, traceparent: Option<String>) -> Self {
+        Self {
+            who,
+            groups: Vec::new(),
+            rights: Rights::Open,
+            traceparent,
+        }
+    }
+
     /// The author of a write by this caller.
     pub(crate) fn author(&self, verb: &str) -> Author {
         Author {
@@ -27,16 +59,21 @@ impl Caller {
             traceparent: self.traceparent.clone(),
         }
     }
-}
 
-/// Puts the caller into the request's extensions.
-pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
-    let caller = Caller {
-        who: "anonymous".into(),
-        traceparent: traceparent(request.headers()),
-    };
-    request.extensions_mut().insert(caller);
-    next.run(request).await
+    /// Refuses all of these acts if the caller may not do one of them.
+    pub(crate) fn require(&self, acts: &[(Act<'_>, String)]) -> Result<()> {
+        access::require(&self.who, &self.rights, acts)
+    }
+
+    /// Whether the caller may read what is in a namespace.
+    pub(crate) fn sees(&self, namespace: &str) -> bool {
+        self.rights.role(Some(namespace)) >= Some(Role::Viewer)
+    }
+
+    /// Whether the caller may read what is in every namespace.
+    pub(crate) fn sees_all(&self) -> bool {
+        self.rights.role(None) >= Some(Role::Viewer)
+    }
 }
 
 /// The `traceparent` header if it is well-formed: `00-<32 hex>-<16 hex>-<2 hex>`.

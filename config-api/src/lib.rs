@@ -5,6 +5,7 @@
 //!
 //! *Invariant:* nothing here compiles policy or speaks xDS, and no status is stored.
 
+mod access;
 mod app;
 mod condition;
 mod config;
@@ -14,12 +15,14 @@ mod k8s;
 mod liveness;
 mod members;
 mod pushers;
+mod reload;
 mod rendezvous;
 mod server;
 mod v1;
 mod view;
 
 pub use crate::http::status::Status;
-pub use config::Config;
-pub use identity::Caller;
+pub use access::{Needs, Role, routes};
+pub use config::{AccessConfig, AccessError, Config};
+pub use identity::Signature;
 pub use server::{Server, StartError};

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::app::App;
 use crate::config::duration;
+use crate::identity::Proof;
 use crate::rendezvous;
 use crate::view::{View, Workload};
 pub(crate) use timers::Freeze;
@@ -53,6 +54,10 @@ pub(crate) struct Beat {
 pub(crate) struct Peers {
     pub(crate) own: Member,
     pub(crate) members: watch::Receiver<Vec<Member>>,
+    /// What this replica proves itself with to another.
+    pub(crate) proof: Proof,
+    /// Reaches the others.
+    pub(crate) http: reqwest::Client,
 }
 
 impl Peers {

@@ -22,6 +22,9 @@ struct Flags {
 async fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
     telemetry::init(&flags.log)?;
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("the process has a TLS provider already"))?;
     let store = Arc::new(EtcdStore::new(flags.etcd.config()));
     let server = Server::bind(flags.config, store).await?;
     tracing::info!(address = %server.address(), "listening");

@@ -19,11 +19,14 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{info, warn};
 
+use crate::access::{self, Routes};
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{AccessConfig, AccessError, Config};
 use crate::http::limits::{self, Limits};
 use crate::http::serve::{Heads, serve};
 use crate::http::status::Status;
+use crate::http::tls;
+use crate::identity::{Followers, Gate, Guard, PROOF, Proof};
 use crate::liveness::{self, Freeze, Peers};
 use crate::pushers::{self, Pushers};
 use crate::view::{self, View};
@@ -32,12 +35,9 @@ use crate::{identity, k8s, members, v1};
 /// The service could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is not loopback, and callers are not authenticated.
-    #[error(
-        "--listen {0}: callers are not authenticated yet, so only a loopback address is taken; where the port is published \
-         to loopback alone, say so with --insecure-published-on-loopback-only"
-    )]
-    Exposed(SocketAddr),
+    /// The flags about access do not go together, or a file of theirs cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The address cannot be listened on.
     #[error("--listen {address}: {source}; another address or port can be given there")]
     Bind {
@@ -54,18 +54,23 @@ pub struct Server {
     address: SocketAddr,
     config: Config,
     store: Arc<dyn Store>,
+    gate: Gate,
+    followers: Followers,
+    tls: Option<tls::Files>,
+    http: reqwest::Client,
 }
 
 impl Server {
-    /// Listens.
+    /// Listens. The process must have a default TLS provider.
     ///
     /// # Errors
-    /// If the address is not loopback and nothing says that this is wanted, or it cannot be had.
+    /// If the flags would leave a door open by accident, a file of theirs cannot be used, or the address cannot be had.
     pub async fn bind(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
         let address = config.listen;
-        if !address.ip().is_loopback() && !config.insecure_published_on_loopback_only {
-            return Err(StartError::Exposed(address));
-        }
+        (config.access).check(address, config.insecure_published_on_loopback_only)?;
+        let (gate, followers) = Gate::new(&config.access)?;
+        let tls = tls::files(&config.access)?;
+        let http = peer_client(&config.access)?;
         let failed = |source| StartError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -74,6 +79,10 @@ impl Server {
             address,
             config,
             store,
+            gate,
+            followers,
+            tls,
+            http,
         })
     }
 
@@ -92,6 +101,10 @@ impl Server {
             address,
             config,
             store,
+            gate,
+            followers,
+            tls,
+            http,
         } = self;
         let (health, metrics) = (Health::default(), Metrics::install());
         let mut tasks = Tasks::new(shutdown.clone());
@@ -129,10 +142,23 @@ impl Server {
             least: config.eviction_freeze_least,
         };
         let (beats, heard) = mpsc::channel(1024);
+        followers.spawn(&mut tasks, &health);
+        if let Some(files) = &tls {
+            let check = health.check("tls", "not started yet");
+            tasks.spawn_until_shutdown("tls", files.clone().follow(check));
+        }
+        let proof = Proof::default();
+        let guard = Guard {
+            gate: Arc::new(gate),
+            needs: Arc::new(access::routes()),
+            peers: peers.clone(),
+        };
         let app = Arc::new(App {
             peers: Peers {
-                own: own(&config, address),
+                own: own(&config, address, &proof),
                 members: peers,
+                proof,
+                http,
             },
             beats,
             limits: Limits::new(
@@ -151,21 +177,26 @@ impl Server {
         tasks.spawn("membership", liveness::join(app.clone()));
         let check = health.check("liveness", "not started yet");
         tasks.spawn_until_shutdown("liveness", liveness::run(app.clone(), heard, freeze, check));
-        let router = router(&app, health, metrics);
-        tasks.spawn("http", serve(listener, router, heads, shutdown));
+        let router = router(&app, guard, health, metrics);
+        let tls = tls.as_ref().map(tls::of_files);
+        tasks.spawn("http", serve(listener, tls, router, heads, shutdown));
         tasks.run().await
     }
 }
 
 /// This replica, as the others see it.
-fn own(config: &Config, address: SocketAddr) -> Member {
-    let http = config.advertise.unwrap_or(address).to_string();
+fn own(config: &Config, address: SocketAddr, proof: &Proof) -> Member {
+    let scheme = match config.access.tls_certificate_file {
+        Some(_) => "https",
+        None => "http",
+    };
+    let url = format!("{scheme}://{}", config.advertise.unwrap_or(address));
     Member {
         instance: config
             .instance
             .clone()
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
-        addresses: [("http".to_owned(), http)].into(),
+        addresses: [("http".to_owned(), url), (PROOF.to_owned(), proof.hash())].into(),
         since: Revision(0),
     }
 }
@@ -188,10 +219,28 @@ async fn prune(app: Arc<App>) {
     }
 }
 
-fn router(app: &Arc<App>, health: Health, metrics: Metrics) -> Router {
-    Router::new()
-        .merge(k8s::router())
-        .merge(v1::router())
+/// A client for what is passed on to other replicas.
+fn peer_client(config: &AccessConfig) -> Result<reqwest::Client, AccessError> {
+    let failed = |why: String| AccessError::File("--peer-ca-file", why);
+    let mut http = reqwest::Client::builder().no_proxy();
+    if let Some(path) = &config.peer_ca_file {
+        let pem = std::fs::read(path)
+            .map_err(|error| failed(format!("{} cannot be read: {error}", path.display())))?;
+        let authorities = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|error| failed(error.to_string()))?;
+        http = http.tls_certs_only(authorities);
+    }
+    http.build().map_err(|error| failed(error.to_string()))
+}
+
+/// Every route of this service, the telemetry's apart.
+pub(crate) fn routes() -> Routes {
+    k8s::routes().and(v1::routes())
+}
+
+fn router(app: &Arc<App>, guard: Guard, health: Health, metrics: Metrics) -> Router {
+    let (router, _) = routes().parts();
+    router
         .fallback(|request: Request| async move { Status::no_such_path(request.uri().path()) })
         .method_not_allowed_fallback(|request: Request| async move {
             Status::method_not_allowed(
@@ -205,7 +254,7 @@ fn router(app: &Arc<App>, health: Health, metrics: Metrics) -> Router {
         })
         .with_state(app.clone())
         .merge(telemetry::router(health, metrics))
-        .layer(from_fn(identity::identify))
+        .layer(from_fn_with_state(guard, identity::guard))
         .layer(from_fn_with_state(app.limits.clone(), limits::bound))
         .layer(CatchPanicLayer::custom(limits::panicked))
         .layer(from_fn(limits::observe))

@@ -11,38 +11,55 @@ mod history;
 pub(crate) mod openapi;
 mod proxies;
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::routing::{get, post, put};
 
-use crate::app::App;
+use crate::access::{Needs, Role, Routes};
+
+/// Where heartbeats go.
+pub(crate) const HEARTBEAT: &str = "/v1/namespaces/{namespace}/workloads/{name}/heartbeat";
 
 /// The routes of `/v1`.
-pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/openapi.json", get(crate::k8s::openapi::ours))
-        .route("/v1/apply", post(apply::apply))
-        .route("/v1/diff", post(apply::diff))
-        .route("/v1/history", get(history::all))
+pub(crate) fn routes() -> Routes {
+    let (viewer, editor) = (
+        Needs::Somewhere(Role::Viewer),
+        Needs::Somewhere(Role::Editor),
+    );
+    let only = |role| Needs::Role {
+        read: role,
+        write: role,
+    };
+    Routes::default()
+        .route(
+            "/v1/openapi.json",
+            Needs::Identity,
+            get(crate::k8s::openapi::ours),
+        )
+        .route("/v1/apply", editor, post(apply::apply))
+        .route("/v1/diff", viewer, post(apply::diff))
+        .route("/v1/history", viewer, get(history::all))
         .route(
             "/v1/history/{kind}/{namespace}/{name}",
+            only(Role::Viewer),
             get(history::of_kind),
         )
         .route(
             "/v1/history/{group}/{kind}/{namespace}/{name}",
+            only(Role::Viewer),
             get(history::of_group),
         )
-        .route("/v1/rollback", post(history::rollback))
-        .route("/v1/proxies", get(proxies::list))
-        .route("/v1/proxies/{id}", get(proxies::one))
-        .route("/v1/proxies/{id}/config", get(proxies::config))
+        .route("/v1/rollback", editor, post(history::rollback))
+        .route("/v1/proxies", viewer, get(proxies::list))
+        .route("/v1/proxies/{id}", viewer, get(proxies::one))
+        .route("/v1/proxies/{id}/config", viewer, get(proxies::config))
         .route(
             "/v1/namespaces/{namespace}/workloads/{name}/bootstrap",
+            // A bootstrap is what a workload proves its identity with.
+            only(Role::Admin),
             get(bootstrap::bootstrap).post(bootstrap::bootstrap),
         )
         .route(
-            "/v1/namespaces/{namespace}/workloads/{name}/heartbeat",
+            HEARTBEAT,
+            only(Role::Editor),
             put(heartbeat::beat).delete(heartbeat::beat),
         )
 }

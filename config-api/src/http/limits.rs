@@ -83,7 +83,8 @@ pub(crate) async fn bound(State(limits): State<Limits>, request: Request, next: 
     }
 }
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Names a request in logs and answers.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives every request an id, and logs and counts its outcome.
 pub(crate) async fn observe(mut request: Request, next: Next) -> Response {

@@ -241,6 +241,10 @@ impl IntoResponse for Status {
         if let Some(seconds) = self.0.details.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.0.code == StatusCode::UNAUTHORIZED {
+            let how = HeaderValue::from_static("Bearer realm=\"weft\"");
+            headers.insert(header::WWW_AUTHENTICATE, how);
+        }
         if let Some(allow) = self.0.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::batch::{self, Done, Step};
 use super::documents;
+use crate::access::Role;
 use crate::app::App;
 use crate::http::body;
 use crate::http::negotiate::Accept;
@@ -33,6 +34,7 @@ pub(super) async fn apply(
     let accept = Accept::of(&headers, &[])?;
     let dry_run = params.dry_run()?;
     let (steps, mut warnings) = read(&app, &params, &headers, request).await?;
+    batch::permit(&caller, "apply", Role::Editor, &steps)?;
     let done = batch::run(&app, &steps, dry_run, &caller.author("apply")).await?;
     let objects: Vec<_> = done
         .planned
@@ -60,6 +62,7 @@ pub(super) async fn diff(
 ) -> Result<Response> {
     let accept = Accept::of(&headers, &[])?;
     let (steps, warnings) = read(&app, &params, &headers, request).await?;
+    batch::permit(&caller, "diff", Role::Viewer, &steps)?;
     let Done { revision, planned } = batch::run(&app, &steps, true, &caller.author("diff")).await?;
     let results: Vec<Value> = planned
         .iter()

@@ -10,8 +10,10 @@ use model::{Key, Object, Revision};
 use serde_json::{Value, json};
 use store::{Author, Expect, Op};
 
+use crate::access::{Act, Role, What};
 use crate::app::App;
 use crate::http::status::{Result, Status};
+use crate::identity::Caller;
 use crate::k8s::write::{self, Outcome, Precondition, Present};
 
 /// What a resource shall become.
@@ -72,6 +74,22 @@ impl Done {
             .collect();
         json!({"revision": self.revision.to_string(), "dryRun": dry_run, "results": results})
     }
+}
+
+/// Refuses all steps if the caller lacks the role in the namespace of one.
+pub(super) fn permit(caller: &Caller, verb: &str, role: Role, steps: &[Step]) -> Result<()> {
+    let keys: Vec<Key> = steps.iter().map(Step::key).collect();
+    let mut acts = Vec::with_capacity(keys.len());
+    for (index, key) in keys.iter().enumerate() {
+        let act = Act {
+            verb,
+            what: What::Resource(key.kind, &key.name),
+            namespace: Some(&key.namespace),
+            role,
+        };
+        acts.push((act, format!("items[{index}]")));
+    }
+    caller.require(&acts)
 }
 
 /// How often a batch is planned anew when others write meanwhile.

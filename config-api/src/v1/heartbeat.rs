@@ -10,9 +10,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http::{HeaderName, Method, Request, StatusCode, header};
 use model::{Key, Kind, Object};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -23,14 +21,11 @@ use crate::app::App;
 use crate::http::body::{self, Media};
 use crate::http::query::FieldValidation;
 use crate::http::status::{Cause, Result, Status};
-use crate::identity::Caller;
+use crate::identity::{CALLER, Caller, FORWARDED};
 use crate::k8s::admit::{Place, admit};
 use crate::k8s::write::{self, Precondition};
 use crate::liveness::{Beat, TTL, parse_ttl};
 use crate::view::Workload;
-
-/// Marks a heartbeat that another replica passed on.
-const FORWARDED: HeaderName = HeaderName::from_static("x-weft-forwarded");
 
 /// What a heartbeat says. All of it may be absent once the workload is registered.
 #[derive(Debug, Deserialize)]
@@ -65,7 +60,7 @@ pub(super) async fn beat(
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts.headers, body, app.config.max_body_bytes).await?;
     if let Some(owner) = elsewhere(&app, &workload, &parts.headers) {
-        return forward(&app, &owner, &parts, bytes).await;
+        return forward(&app, &caller, &owner, &parts, bytes).await;
     }
     let leaving = parts.method == Method::DELETE;
     let mut said = Heartbeat::default();
@@ -179,6 +174,7 @@ fn invalid(key: &Key, field: &str, message: String) -> Status {
 /// Passes a heartbeat to the workload's owner, and its answer back.
 async fn forward(
     app: &App,
+    caller: &Caller,
     owner: &Member,
     parts: &http::request::Parts,
     body: bytes::Bytes,
@@ -193,10 +189,16 @@ async fn forward(
         .addresses
         .get("http")
         .ok_or_else(|| unreachable("it registered no http address".into()))?;
-    let mut request = Request::builder()
-        .method(parts.method.clone())
-        .uri(format!("http://{address}{}", parts.uri.path()))
-        .header(FORWARDED, HeaderValue::from_static("1"));
+    let mut request = app
+        .peers
+        .http
+        .request(
+            parts.method.clone(),
+            format!("{address}{}", parts.uri.path()),
+        )
+        .timeout(app.config.request_timeout / 2)
+        .header(FORWARDED, app.peers.proof.token())
+        .header(CALLER, caller.who.as_bytes());
     for name in [
         header::CONTENT_TYPE,
         header::ACCEPT,
@@ -206,20 +208,17 @@ async fn forward(
             request = request.header(name, value);
         }
     }
-    let request = request
-        .body(Body::from(body))
-        .map_err(|e| unreachable(e.to_string()))?;
-    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-    let answer =
-        tokio::time::timeout(app.config.request_timeout / 2, client.request(request)).await;
-    let answer = answer
-        .map_err(|_| unreachable("it does not answer".into()))?
-        .map_err(|e| unreachable(e.to_string()))?;
-    if answer.status() == StatusCode::NOT_FOUND
-        || answer.status().is_success()
-        || answer.status().is_client_error()
-    {
-        return Ok(answer.map(Body::new));
+    let failed = |error: reqwest::Error| unreachable(error.to_string());
+    let answer = request.body(body).send().await.map_err(failed)?;
+    let code = answer.status();
+    // 401: it does not know this replica yet.
+    if code == StatusCode::UNAUTHORIZED || !(code.is_success() || code.is_client_error()) {
+        return Err(unreachable(format!("it answered {code}")));
     }
-    Err(unreachable(format!("it answered {}", answer.status())))
+    let media = answer.headers().get(header::CONTENT_TYPE).cloned();
+    let mut response = (code, answer.bytes().await.map_err(failed)?).into_response();
+    if let Some(media) = media {
+        response.headers_mut().insert(header::CONTENT_TYPE, media);
+    }
+    Ok(response)
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use store::ChangeRecord;
 
 use super::batch::{self, Step};
+use crate::access::Role;
 use crate::app::App;
 use crate::http::body::{self, Media};
 use crate::http::negotiate::Accept;
@@ -31,30 +32,33 @@ const MOST: usize = 10_000;
 
 pub(super) async fn all(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response> {
-    answer(&app, None, &params, &headers).await
+    answer(&app, &caller, None, &params, &headers).await
 }
 
 pub(super) async fn of_kind(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Path((kind, namespace, name)): Path<(String, String, String)>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response> {
     let key = Key::new(kind_named(None, &kind)?, namespace, name);
-    answer(&app, Some(key), &params, &headers).await
+    answer(&app, &caller, Some(key), &params, &headers).await
 }
 
 pub(super) async fn of_group(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Path((group, kind, namespace, name)): Path<(String, String, String, String)>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response> {
     let key = Key::new(kind_named(Some(&group), &kind)?, namespace, name);
-    answer(&app, Some(key), &params, &headers).await
+    answer(&app, &caller, Some(key), &params, &headers).await
 }
 
 /// A kind by any of its names.
@@ -83,6 +87,7 @@ fn kind_named(group: Option<&str>, name: &str) -> Result<Kind> {
 
 async fn answer(
     app: &App,
+    caller: &Caller,
     key: Option<Key>,
     params: &Params,
     headers: &HeaderMap,
@@ -110,15 +115,27 @@ async fn answer(
     let next = (records.len() == limit)
         .then(|| records.last().map(|r| r.id))
         .flatten();
-    let changes: Vec<Value> = records.iter().map(|r| change(r, key.as_ref())).collect();
+    let seen = |record: ChangeRecord| visible(record, caller, key.as_ref());
+    let changes: Vec<Value> = records
+        .into_iter()
+        .filter_map(seen)
+        .map(|r| change(&r))
+        .collect();
     Ok(accept.respond(StatusCode::OK, &json!({"changes": changes, "next": next})))
 }
 
-fn change(record: &ChangeRecord, key: Option<&Key>) -> Value {
+/// The part of a record that is about one resource, or any, and in namespaces that the caller may read.
+fn visible(mut record: ChangeRecord, caller: &Caller, key: Option<&Key>) -> Option<ChangeRecord> {
+    (record.edits).retain(|e| key.is_none_or(|k| *k == e.key) && caller.sees(&e.key.namespace));
+    record.liveness.retain(|turn| caller.sees(&turn.namespace));
+    let anything = !record.edits.is_empty() || !record.liveness.is_empty();
+    (anything || caller.sees_all()).then_some(record)
+}
+
+fn change(record: &ChangeRecord) -> Value {
     let edits: Vec<Value> = record
         .edits
         .iter()
-        .filter(|e| key.is_none_or(|k| *k == e.key))
         .map(|e| {
             json!({
                 "apiVersion": e.key.kind.api_version(), "kind": e.key.kind.name(),
@@ -168,6 +185,7 @@ pub(super) async fn rollback(
     let wanted: Rollback = serde_json::from_value(value)
         .map_err(|e| Status::bad_request(format!("the rollback: {e}")))?;
     let steps = wanted.steps(&app).await?;
+    batch::permit(&caller, "rollback", Role::Editor, &steps)?;
     let done = batch::run(&app, &steps, dry_run, &caller.author("rollback")).await?;
     Ok(accept.respond(StatusCode::OK, &done.to_json(dry_run)))
 }

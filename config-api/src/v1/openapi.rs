@@ -125,12 +125,10 @@ mod tests {
 
     #[test]
     fn every_route_is_documented() {
-        let source = include_str!("../v1.rs");
-        let routed: Vec<&str> = source
-            .split('"')
-            .filter(|t| t.starts_with("/v1/"))
-            .collect();
-        let documented: Vec<&str> = ROUTES.iter().map(|r| r.0).collect();
+        let (_, table) = crate::v1::routes().parts();
+        let routed: Vec<&str> = table.into_keys().collect();
+        let mut documented: Vec<&str> = ROUTES.iter().map(|r| r.0).collect();
+        documented.sort_unstable();
         assert_eq!(routed, documented);
     }
 }

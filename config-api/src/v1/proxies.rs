@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
@@ -13,20 +14,27 @@ use pusher_api::v1::{
 };
 use serde_json::{Value, json};
 
+use crate::access::{Act, Role, What};
 use crate::app::App;
 use crate::http::negotiate::Accept;
 use crate::http::query::{Params, invalid};
 use crate::http::status::{Result, Status};
 use crate::http::warning;
+use crate::identity::Caller;
 use crate::pushers::{Answers, Silent};
 
 /// The types of resources by the names the pushers use.
 const TYPES: [&str; 8] = ["CDS", "EDS", "LDS", "RDS", "SRDS", "SDS", "RTDS", "ECDS"];
 
-pub(super) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response> {
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<Response> {
     let accept = Accept::of(&headers, &[])?;
     let answers = ask(&app, "").await;
     let mut proxies = proxies(&answers);
+    proxies.retain(|p| sees(&caller, p["id"].as_str().unwrap_or_default()));
     proxies.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
     let pushers: Vec<Value> = answers
         .answered
@@ -45,10 +53,12 @@ pub(super) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
 
 pub(super) async fn one(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let accept = Accept::of(&headers, &[])?;
+    permit(&caller, &id)?;
     let answers = ask(&app, &id).await;
     let found = proxies(&answers)
         .into_iter()
@@ -60,11 +70,13 @@ pub(super) async fn one(
 
 pub(super) async fn config(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response> {
     let accept = Accept::of(&headers, &[])?;
+    permit(&caller, &id)?;
     let wanted = params
         .get("type")
         .map(str::to_ascii_uppercase)
@@ -108,6 +120,29 @@ pub(super) async fn config(
         "id": id, "pusher": member.instance, "revision": answer.revision, "resources": resources, "silent": silent,
     });
     Ok(respond(accept, &body, &silent))
+}
+
+/// The namespace of a node id, `sidecar~<namespace>~<workload>`.
+fn namespace(id: &str) -> Option<&str> {
+    match id.split('~').collect::<Vec<_>>()[..] {
+        [_, namespace, _] => Some(namespace),
+        _ => None,
+    }
+}
+
+/// Whether the caller may read a proxy: by its namespace; one that names none is for those who may read all.
+fn sees(caller: &Caller, id: &str) -> bool {
+    namespace(id).map_or_else(|| caller.sees_all(), |namespace| caller.sees(namespace))
+}
+
+fn permit(caller: &Caller, id: &str) -> Result<()> {
+    let act = Act {
+        verb: "get",
+        what: What::Path("/v1/proxies"),
+        namespace: namespace(id),
+        role: Role::Viewer,
+    };
+    caller.require(&[(act, String::new())])
 }
 
 async fn ask(app: &App, id: &str) -> Answers<ListProxiesResponse> {

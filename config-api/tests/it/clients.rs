@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::fixture::Api;
 
-const MANIFEST: &str = "
+pub(crate) const MANIFEST: &str = "
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: reviews, namespace: default, labels: {app: reviews}}
@@ -23,13 +23,13 @@ metadata: {name: reviews, namespace: default}
 spec: {host: reviews}
 ";
 
-struct Kubectl {
+pub(crate) struct Kubectl {
     home: tempfile::TempDir,
-    server: String,
+    arguments: Vec<String>,
 }
 
 impl Kubectl {
-    fn new(api: &Api) -> Option<Self> {
+    pub(crate) fn new(api: &Api) -> Option<Self> {
         let found =
             std::env::split_paths(&std::env::var_os("PATH")?).any(|d| d.join("kubectl").exists());
         if !found {
@@ -38,14 +38,20 @@ impl Kubectl {
         }
         Some(Self {
             home: tempfile::tempdir().unwrap(),
-            server: format!("--server={}", api.url),
+            arguments: vec![format!("--server={}", api.url)],
         })
+    }
+
+    /// With one more argument in front of each command.
+    pub(crate) fn with(mut self, argument: String) -> Self {
+        self.arguments.push(argument);
+        self
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("kubectl");
         command
-            .arg(&self.server)
+            .args(&self.arguments)
             .args(args)
             .env("HOME", self.home.path())
             .env("KUBECONFIG", "/dev/null");
@@ -53,13 +59,13 @@ impl Kubectl {
         command
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.home.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
-    async fn run(&self, args: &[&str]) -> (bool, String, String) {
+    pub(crate) async fn run(&self, args: &[&str]) -> (bool, String, String) {
         let output =
             tokio::time::timeout(Duration::from_secs(30), self.command(args).output()).await;
         let output = output.expect("kubectl ends within 30 s").unwrap();
@@ -71,7 +77,7 @@ impl Kubectl {
         )
     }
 
-    async fn ok(&self, args: &[&str]) -> String {
+    pub(crate) async fn ok(&self, args: &[&str]) -> String {
         let (ok, out, err) = self.run(args).await;
         assert!(ok, "kubectl {args:?}\n{out}\n{err}");
         out
@@ -264,7 +270,7 @@ async fn kubectl_watches() {
     child.kill().await.unwrap();
 }
 
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/python/bin/python");
     let works = std::process::Command::new(&path)
         .args(["-c", "import kubernetes"])

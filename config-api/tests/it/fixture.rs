@@ -42,8 +42,12 @@ impl Api {
         let mut config = Config::default();
         config.listen.set_port(0);
         change(&mut config);
+        let scheme = match config.access.tls_certificate_file {
+            Some(_) => "https",
+            None => "http",
+        };
         let server = Server::bind(config, store.clone()).await.unwrap();
-        let url = format!("http://{}", server.address());
+        let url = format!("{scheme}://{}", server.address());
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
         let task = tokio::spawn(async move { server.run(token).await.unwrap() });

@@ -1,11 +1,15 @@
 //! The whole service in one process, over the store in memory, spoken to by HTTP clients.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod access;
+mod certificates;
 mod clients;
 mod fixture;
 mod heartbeats;
+mod keyring;
 mod many;
 mod random;
 mod refusals;
 mod resources;
+mod secure_clients;
 mod watches;

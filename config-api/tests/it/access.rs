@@ -1,0 +1,549 @@
+//! Who may do what: tokens, roles, every route, and what is said to those who may not.
+
+use std::time::Duration;
+
+use config_api::{Needs, routes};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::fixture::{Api, VS, answer, virtual_service};
+use crate::keyring::{Keyring, token_of};
+
+impl Api {
+    /// A request with somebody's token.
+    pub(crate) fn by(&self, who: &str, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.request(method, path).bearer_auth(token_of(who))
+    }
+
+    async fn code(&self, who: &str, method: Method, path: &str) -> u16 {
+        answer(self.by(who, method, path)).await.0.as_u16()
+    }
+}
+
+/// Waits for an answer of this kind.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn on_loopback_it_is_open_and_says_so() {
+    let api = Api::start().await;
+    let ready = api.get("/readyz").await.1;
+    let warning = ready["checks"]["access"]["warning"].as_str().unwrap();
+    assert!(
+        warning.contains("not authenticated") && warning.contains("--access-file"),
+        "{warning}"
+    );
+    assert_eq!(api.post(VS, &virtual_service("a", "b")).await.0, 201);
+    assert_eq!(
+        api.get("/v1/history").await.1["changes"][0]["who"],
+        "anonymous"
+    );
+    // Credentials that nobody asked for are no fault.
+    assert_eq!(api.code("alice", Method::GET, VS).await, 200);
+}
+
+#[tokio::test]
+async fn who_is_not_known_is_told_how_to_be() {
+    let keys = Keyring::new();
+    let api = Api::with(|c| c.access = keys.by_token(&[("alice", "admin", &["*"])])).await;
+    let bare = api.request(Method::GET, VS);
+    let (code, status) = answer(bare).await;
+    assert_eq!(
+        (code.as_u16(), &status["reason"]),
+        (401, &json!("Unauthorized"))
+    );
+    let message = status["message"].as_str().unwrap();
+    assert!(
+        message.contains("carries no credentials") && message.contains("--token-file"),
+        "{message}"
+    );
+    for header in [
+        "Bearer wrong",
+        "Bearer ",
+        "Basic YTpi",
+        "bearer",
+        "ecila",
+        "Bearer ecila x",
+    ] {
+        let request = api.request(Method::GET, VS).header("authorization", header);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 401, "{header}");
+        assert!(
+            response.headers()["www-authenticate"]
+                .to_str()
+                .unwrap()
+                .starts_with("Bearer")
+        );
+    }
+    let twice = api
+        .by("alice", Method::GET, VS)
+        .header("authorization", "Bearer ecila");
+    assert_eq!(answer(twice).await.0, 401);
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let request = api
+            .request(Method::GET, VS)
+            .header("authorization", format!("{scheme} ecila"));
+        assert_eq!(answer(request).await.0, 200, "{scheme}");
+    }
+    for open in ["/livez", "/readyz"] {
+        assert_eq!(
+            answer(api.request(Method::GET, open)).await.0,
+            200,
+            "{open}"
+        );
+        let wrong = api.request(Method::GET, open).bearer_auth("wrong");
+        assert_eq!(answer(wrong).await.0, 200, "{open}");
+    }
+    // Nobody learns what is there and what is not.
+    assert_eq!(answer(api.request(Method::GET, "/nothing")).await.0, 401);
+    assert_eq!(api.code("alice", Method::GET, "/nothing").await, 404);
+}
+
+#[tokio::test]
+async fn a_refusal_names_everything() {
+    let keys = Keyring::new();
+    let grants: &[(&str, &str, &[&str])] = &[("bob", "viewer", &["shop"])];
+    let api = Api::with(|c| c.access = keys.by_token(grants)).await;
+    let request = api
+        .by("bob", Method::PUT, &format!("{VS}/reviews"))
+        .json(&virtual_service("reviews", "b"));
+    let (code, status) = answer(request).await;
+    assert_eq!(
+        (code.as_u16(), &status["reason"]),
+        (403, &json!("Forbidden"))
+    );
+    assert_eq!(
+        status["details"],
+        json!({"name": "reviews", "group": "networking.istio.io", "kind": "virtualservices"})
+    );
+    let message = status["message"].as_str().unwrap();
+    for part in [
+        "virtualservices.networking.istio.io \"reviews\" is forbidden",
+        "User \"bob\" cannot update resource \"virtualservices\" in API group \"networking.istio.io\" in the namespace \"shop\"",
+        "role editor",
+        "viewer in shop",
+        "--access-file",
+    ] {
+        assert!(message.contains(part), "{part:?} in {message}");
+    }
+    let everywhere = "/apis/networking.istio.io/v1/virtualservices";
+    let (code, status) = answer(api.by("bob", Method::GET, everywhere)).await;
+    let message = status["message"].as_str().unwrap();
+    assert!(
+        code == 403 && message.contains("cannot list") && message.contains("in all namespaces"),
+        "{message}"
+    );
+    assert!(api.everything().await.is_empty());
+}
+
+/// What each route takes, written down a second time: (path, to read, to write, whether the namespace of the path counts).
+/// A dash is for nobody in particular.
+const EXPECTED: [(&str, &str, &str, &str); 31] = [
+    ("/livez", "-", "-", ""),
+    ("/readyz", "-", "-", ""),
+    ("/metrics", "viewer", "editor", "every"),
+    ("/version", "known", "known", ""),
+    ("/openapi/v3", "known", "known", ""),
+    ("/openapi/v3/api/v1", "known", "known", ""),
+    ("/openapi/v3/v1", "known", "known", ""),
+    ("/openapi/v3/apis/{group}/{version}", "known", "known", ""),
+    ("/api", "known", "known", ""),
+    ("/api/v1", "known", "known", ""),
+    ("/api/v1/namespaces", "viewer", "editor", "every"),
+    ("/api/v1/namespaces/{namespace}", "viewer", "editor", "own"),
+    ("/api/v1/events", "viewer", "editor", "every"),
+    (
+        "/api/v1/namespaces/{namespace}/events",
+        "viewer",
+        "editor",
+        "own",
+    ),
+    ("/apis", "known", "known", ""),
+    ("/apis/{group}", "known", "known", ""),
+    ("/apis/{group}/{version}", "known", "known", ""),
+    (
+        "/apis/{group}/{version}/{plural}",
+        "viewer",
+        "editor",
+        "every",
+    ),
+    (
+        "/apis/{group}/{version}/namespaces/{namespace}/{plural}",
+        "viewer",
+        "editor",
+        "own",
+    ),
+    (
+        "/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}",
+        "viewer",
+        "editor",
+        "own",
+    ),
+    (
+        "/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}/status",
+        "viewer",
+        "editor",
+        "own",
+    ),
+    (
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        "known",
+        "known",
+        "",
+    ),
+    (
+        "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+        "known",
+        "known",
+        "",
+    ),
+    ("/v1/openapi.json", "known", "known", ""),
+    ("/v1/apply", "editor", "editor", "some"),
+    ("/v1/diff", "viewer", "viewer", "some"),
+    ("/v1/history", "viewer", "viewer", "some"),
+    (
+        "/v1/history/{kind}/{namespace}/{name}",
+        "viewer",
+        "viewer",
+        "own",
+    ),
+    (
+        "/v1/history/{group}/{kind}/{namespace}/{name}",
+        "viewer",
+        "viewer",
+        "own",
+    ),
+    ("/v1/rollback", "editor", "editor", "some"),
+    ("/v1/proxies", "viewer", "viewer", "some"),
+];
+
+/// Those that do not fit: the proxy's id names the namespace, and two more of a workload.
+const EXPECTED_OF_WORKLOADS: [(&str, &str, &str, &str); 4] = [
+    ("/v1/proxies/{id}", "viewer", "viewer", "own"),
+    ("/v1/proxies/{id}/config", "viewer", "viewer", "own"),
+    (
+        "/v1/namespaces/{namespace}/workloads/{name}/bootstrap",
+        "admin",
+        "admin",
+        "own",
+    ),
+    (
+        "/v1/namespaces/{namespace}/workloads/{name}/heartbeat",
+        "editor",
+        "editor",
+        "own",
+    ),
+];
+
+#[tokio::test]
+async fn every_route_asks_for_its_role() {
+    let roles = ["viewer", "editor", "admin"];
+    let names: Vec<(String, &str, &str)> = roles
+        .iter()
+        .flat_map(|role| {
+            ["shop", "pay", "*"].map(|place| (format!("{role}-of-{place}"), *role, place))
+        })
+        .collect();
+    let places: Vec<[&str; 1]> = names.iter().map(|(_, _, place)| [*place]).collect();
+    let mut grants: Vec<(&str, &str, &[&str])> = Vec::new();
+    for ((name, role, _), place) in names.iter().zip(&places) {
+        grants.push((name, role, place));
+    }
+    let keys = Keyring::new();
+    let mut access = keys.by_token(&grants);
+    let mut tokens: Vec<String> = names.iter().map(|(name, ..)| token_of(name)).collect();
+    tokens.push(token_of("known"));
+    let none: &[&str] = &[];
+    let mut entries: Vec<_> = names
+        .iter()
+        .zip(&tokens)
+        .map(|((n, ..), t)| (n.as_str(), none, t.as_str()))
+        .collect();
+    entries.push(("known", none, &tokens[names.len()]));
+    access.token_hashes_file = Some(keys.tokens(&entries));
+    let api = Api::with(|c| c.access = access).await;
+
+    let expected: Vec<_> = EXPECTED
+        .iter()
+        .chain(&EXPECTED_OF_WORKLOADS)
+        .copied()
+        .collect();
+    let table = routes();
+    for path in table.keys() {
+        assert!(
+            expected.iter().any(|(p, ..)| p == path),
+            "{path}: nobody has decided who may call it; add it to the tables here"
+        );
+    }
+    let rank = |role: &str| {
+        ["-", "known", "viewer", "editor", "admin"]
+            .iter()
+            .position(|r| *r == role)
+            .unwrap()
+    };
+    for (path, read, write, place) in expected {
+        assert!(table.contains_key(path), "{path} is no route");
+        assert_eq!(table[path] == Needs::Nothing, read == "-", "{path}");
+        let url = path
+            .replace("{group}", "networking.istio.io")
+            .replace("{version}", "v1")
+            .replace("{plural}", "virtualservices")
+            .replace("{kind}", "virtualservice")
+            .replace("{namespace}", "shop")
+            .replace("{name}", "a")
+            .replace("{id}", "sidecar~shop~a");
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
+            let needed = if ["GET", "HEAD"].contains(&method) {
+                read
+            } else {
+                write
+            };
+            let method: Method = method.parse().unwrap();
+            let nobody = answer(api.request(method.clone(), &url)).await.0;
+            assert_eq!(
+                nobody == StatusCode::UNAUTHORIZED,
+                needed != "-",
+                "{method} {path}: {nobody}"
+            );
+            let known = api.code("known", method.clone(), &url).await;
+            assert_eq!(
+                known != 403,
+                rank(needed) <= rank("known"),
+                "{method} {path} by known: {known}"
+            );
+            assert_ne!(known, 401, "{method} {path}");
+            for (name, role, held) in &names {
+                let there = match place {
+                    "every" => *held == "*",
+                    "own" => ["*", "shop"].contains(held),
+                    _ => true,
+                };
+                let may = rank(needed) <= rank("known") || (there && rank(role) >= rank(needed));
+                let code = api.code(name, method.clone(), &url).await;
+                // Whose the proxy is, is asked by the handler; a method without one has nothing to protect.
+                if code == 405 && path.contains("{id}") {
+                    continue;
+                }
+                assert_eq!(code != 403, may, "{method} {path} by {name}: {code}");
+                assert_ne!(code, 401, "{method} {path} by {name}");
+                assert_ne!(code, 500, "{method} {path} by {name}");
+            }
+        }
+    }
+}
+
+fn documents(namespaces: &[&str]) -> Value {
+    let one = |namespace: &&str| {
+        let mut object = virtual_service("a", "b");
+        object["metadata"]["namespace"] = json!(namespace);
+        object
+    };
+    json!({"kind": "List", "apiVersion": "v1", "items": namespaces.iter().map(one).collect::<Vec<_>>()})
+}
+
+#[tokio::test]
+async fn many_documents_need_the_role_in_each_namespace() {
+    let keys = Keyring::new();
+    let grants: &[(&str, &str, &[&str])] = &[
+        ("alice", "editor", &["shop", "pay"]),
+        ("bob", "editor", &["shop"]),
+        ("bob", "viewer", &["pay"]),
+        ("eve", "viewer", &["shop"]),
+    ];
+    let api = Api::with(|c| c.access = keys.by_token(grants)).await;
+    let send = async |who: &str, path: &str, body: &Value| {
+        answer(api.by(who, Method::POST, path).json(body)).await
+    };
+    for query in ["", "?dryRun=All"] {
+        let (code, status) = send(
+            "bob",
+            &format!("/v1/apply{query}"),
+            &documents(&["shop", "pay"]),
+        )
+        .await;
+        assert_eq!(code, 403, "{status}");
+        let causes = status["details"]["causes"].as_array().unwrap();
+        assert_eq!(
+            (causes.len(), &causes[0]["field"]),
+            (1, &json!("items[1]")),
+            "{status}"
+        );
+        assert!(
+            causes[0]["message"].as_str().unwrap().contains("\"pay\""),
+            "{status}"
+        );
+    }
+    // The namespace that documents without one get counts as well.
+    let mut bare = documents(&["shop"]);
+    bare["items"][0]["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("namespace");
+    assert_eq!(send("bob", "/v1/apply?namespace=pay", &bare).await.0, 403);
+    assert_eq!(send("eve", "/v1/apply", &documents(&["shop"])).await.0, 403);
+    assert!(api.everything().await.is_empty());
+    assert_eq!(
+        send("bob", "/v1/diff", &documents(&["shop", "pay"]))
+            .await
+            .0,
+        200
+    );
+    assert_eq!(send("eve", "/v1/diff", &documents(&["pay"])).await.0, 403);
+    assert_eq!(
+        send("alice", "/v1/apply", &documents(&["shop", "pay"]))
+            .await
+            .0,
+        200
+    );
+
+    // History shows who, and to each their own.
+    let history = async |who: &str, path: &str| answer(api.by(who, Method::GET, path)).await.1;
+    let told = history("alice", "/v1/history").await;
+    assert_eq!(told["changes"][0]["who"], "alice");
+    assert_eq!(told["changes"][0]["edits"].as_array().unwrap().len(), 2);
+    for path in ["/v1/history", "/v1/history/vs/shop/a"] {
+        let told = history("eve", path).await;
+        let edits = told["changes"][0]["edits"].as_array().unwrap();
+        assert_eq!(
+            (edits.len(), &edits[0]["namespace"]),
+            (1, &json!("shop")),
+            "{told}"
+        );
+    }
+
+    // The last change touched both namespaces, so whoever undoes it must be editor of both.
+    let (code, status) = send("bob", "/v1/rollback", &json!({})).await;
+    assert_eq!(code, 403, "{status}");
+    assert_eq!(api.everything().await.len(), 2);
+    let one = json!({"kind": "VirtualService", "namespace": "shop", "name": "a"});
+    assert_eq!(send("eve", "/v1/rollback", &one).await.0, 403);
+    assert_eq!(send("bob", "/v1/rollback", &one).await.0, 200);
+    assert_eq!(
+        history("alice", "/v1/history").await["changes"][0]["who"],
+        "bob"
+    );
+    assert_eq!(send("alice", "/v1/rollback", &json!({})).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_revoked_token_and_a_withdrawn_role_stop_working() {
+    let keys = Keyring::new();
+    let access = keys.by_token(&[("alice", "editor", &["shop"]), ("bob", "viewer", &["shop"])]);
+    let api = Api::with(|c| c.access = access).await;
+    assert_eq!(api.code("bob", Method::GET, VS).await, 200);
+    keys.grants(&[("alice", "editor", &["shop"])]);
+    until("bob has no role any more", async || {
+        api.code("bob", Method::GET, VS).await == 403
+    })
+    .await;
+    keys.tokens(&[("alice", &[], &token_of("alice"))]);
+    until("bob has no token any more", async || {
+        api.code("bob", Method::GET, VS).await == 401
+    })
+    .await;
+    // A file that is no good changes nothing, and readiness says so.
+    keys.write("tokens.yaml", "tokens: [{hash: plain}]");
+    until("the bad file is told", async || {
+        let ready = api.get("/readyz").await.1;
+        let warning = ready["checks"]["token-hashes-file"]["warning"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        warning.contains("tokens.yaml") && warning.contains("stays in force")
+    })
+    .await;
+    assert_eq!(api.code("alice", Method::GET, VS).await, 200);
+    keys.tokens(&[]);
+    until("nobody has a token", async || {
+        api.code("alice", Method::GET, VS).await == 401
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_may_ask_what_one_may() {
+    let keys = Keyring::new();
+    let api = Api::with(|c| c.access = keys.by_token(&[("bob", "viewer", &["shop"])])).await;
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    for (verb, namespace, resource, allowed) in [
+        ("get", "shop", "virtualservices", true),
+        ("watch", "shop", "destinationrules", true),
+        ("update", "shop", "virtualservices", false),
+        ("get", "pay", "virtualservices", false),
+        ("list", "", "virtualservices", false),
+        ("*", "shop", "virtualservices", false),
+        ("get", "shop", "pods", false),
+        ("impersonate", "shop", "virtualservices", false),
+    ] {
+        let attributes = json!({"verb": verb, "namespace": namespace, "resource": resource, "group": "networking.istio.io"});
+        let body = json!({"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "spec": {"resourceAttributes": attributes}});
+        let (code, review) = answer(api.by("bob", Method::POST, path).json(&body)).await;
+        assert_eq!(
+            (code.as_u16(), &review["status"]["allowed"]),
+            (201, &json!(allowed)),
+            "{review}"
+        );
+    }
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let (_, review) = answer(api.by("bob", Method::POST, path).json(&json!({}))).await;
+    assert_eq!(review["status"]["userInfo"]["username"], "bob");
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_passed_on_in_the_name_of_its_sender() {
+    let keys = Keyring::new();
+    let access = keys.with_tls(keys.by_token(&[("alice", "editor", &["shop"])]));
+    let mut first = Api::with(|c| {
+        c.instance = Some("one".into());
+        c.access = access.clone();
+    })
+    .await;
+    first.http = keys.client(None);
+    let mut second = Api::beside(first.store.clone(), |c| {
+        c.instance = Some("two".into());
+        c.access = access;
+    })
+    .await;
+    second.http = keys.client(None);
+    let body = json!({"ttl": "1h", "spec": {"address": "127.0.1.1"}});
+    let mut owners = std::collections::BTreeSet::new();
+    for n in 0..64 {
+        let path = format!("/v1/namespaces/shop/workloads/w{n}/heartbeat");
+        let mut told = Value::Null;
+        until("the heartbeat is taken", async || {
+            // Until the replicas know each other, the owner may refuse the other's word.
+            let (code, answer) = answer(first.by("alice", Method::PUT, &path).json(&body)).await;
+            assert!(code == 200 || code == 503, "{answer}");
+            told = answer;
+            code == 200
+        })
+        .await;
+        owners.insert(told["owner"].as_str().unwrap().to_owned());
+        if owners.len() == 2 {
+            break;
+        }
+    }
+    assert_eq!(
+        owners.len(),
+        2,
+        "one replica passed a heartbeat to the other"
+    );
+    let history = answer(first.by("alice", Method::GET, "/v1/history"))
+        .await
+        .1;
+    for change in history["changes"].as_array().unwrap() {
+        assert_eq!(change["who"], "alice");
+    }
+    // Nobody else passes for a replica.
+    let path = "/v1/namespaces/shop/workloads/w0/heartbeat";
+    let forged = first
+        .request(Method::PUT, path)
+        .header("x-weft-forwarded", "1")
+        .header("x-weft-caller", "alice");
+    assert_eq!(answer(forged).await.0, 401);
+}
