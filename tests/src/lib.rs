@@ -5,6 +5,7 @@
 //! holds every log. *Invariant:* nothing here knows how a resource is compiled; what a test asserts, it saw on a socket.
 
 pub mod backend;
+pub mod bench;
 pub mod binaries;
 pub mod envoy;
 pub mod http;

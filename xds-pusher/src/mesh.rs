@@ -37,12 +37,6 @@ pub(crate) enum Command {
     Ask(Box<dyn FnOnce(&Compiler) + Send>),
 }
 
-/// A connected proxy.
-struct Subscriber {
-    publish: Publish,
-    held: Option<Held>,
-}
-
 /// Nothing is published before the model is at least as new as the store was when the stream opened.
 #[derive(Clone, Copy)]
 struct Held {
@@ -65,7 +59,9 @@ pub(crate) struct Mesh {
     revision: watch::Sender<Revision>,
     watching: watch::Sender<bool>,
     state: State,
-    subscribers: HashMap<ProxyId, Subscriber>,
+    subscribers: HashMap<ProxyId, Publish>,
+    /// Those to whom nothing is published yet.
+    held: HashMap<ProxyId, Held>,
     freshness: Arc<Freshness>,
     turns: FuturesUnordered<BoxFuture<'static, Turn>>,
     store_check: Check,
@@ -84,6 +80,7 @@ impl Mesh {
             watching: watch::Sender::new(false),
             state: State::default(),
             subscribers: HashMap::new(),
+            held: HashMap::new(),
             freshness: Arc::new(freshness),
             turns: FuturesUnordered::new(),
             store_check: health.check("etcd", "the policy is not loaded yet"),
@@ -105,12 +102,7 @@ impl Mesh {
     pub(crate) async fn run(mut self, watch: Watch, mut commands: mpsc::Receiver<Command>) {
         let mut events = watch.ready_chunks(BATCH);
         loop {
-            let release = self
-                .subscribers
-                .values()
-                .filter_map(|s| s.held)
-                .map(|held| held.until)
-                .min();
+            let release = self.held.values().map(|held| held.until).min();
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
@@ -197,17 +189,9 @@ impl Mesh {
 
     fn connect(&mut self, proxy: Proxy, publish: Publish) {
         let id = self.compiler.connect(proxy);
-        let held = Some(Held {
-            fresh: None,
-            until: Instant::now() + CATCH_UP,
-        });
-        self.subscribers.insert(
-            id,
-            Subscriber {
-                publish: publish.clone(),
-                held,
-            },
-        );
+        self.subscribers.insert(id, publish.clone());
+        let (fresh, until) = (None, Instant::now() + CATCH_UP);
+        self.held.insert(id, Held { fresh, until });
         let freshness = self.freshness.clone();
         self.turns.push(Box::pin(
             async move { Turn::Fresh(id, freshness.read().await) },
@@ -221,13 +205,14 @@ impl Mesh {
     fn turn(&mut self, turn: &Turn) {
         match *turn {
             Turn::Fresh(id, revision) => {
-                if let Some(held) = self.subscribers.get_mut(&id).and_then(|s| s.held.as_mut()) {
+                if let Some(held) = self.held.get_mut(&id) {
                     held.fresh = Some(revision);
                 }
                 self.release(Instant::now());
             }
             Turn::Gone(id) => {
                 self.subscribers.remove(&id);
+                self.held.remove(&id);
                 self.compiler.disconnect(id);
             }
         }
@@ -239,29 +224,20 @@ impl Mesh {
             return;
         }
         let revision = *self.revision.borrow();
-        let due: Vec<_> = self
-            .subscribers
-            .iter_mut()
-            .filter(|(_, s)| {
-                s.held.is_some_and(|held| {
-                    held.until <= now || held.fresh.is_some_and(|f| f <= revision)
-                })
-            })
-            .map(|(id, subscriber)| {
-                subscriber.held = None;
-                *id
-            })
-            .collect();
+        let due = |_: &ProxyId, held: &mut Held| {
+            held.until <= now || held.fresh.is_some_and(|fresh| fresh <= revision)
+        };
+        let due: Vec<ProxyId> = self.held.extract_if(due).map(|(id, _)| id).collect();
         for id in due {
             self.publish(id);
         }
     }
 
     fn publish(&self, id: ProxyId) {
-        if let Some(subscriber) = self.subscribers.get(&id)
-            && subscriber.held.is_none()
+        if let Some(publish) = self.subscribers.get(&id)
+            && !self.held.contains_key(&id)
         {
-            subscriber.publish.send_replace(self.compiler.snapshot(id));
+            publish.send_replace(self.compiler.snapshot(id));
         }
     }
 }

@@ -14,6 +14,7 @@
 mod callbacks;
 mod codec;
 mod fetch;
+mod framing;
 mod json;
 pub mod make;
 mod redact;

@@ -5,23 +5,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::routing::post;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
 use crate::callbacks::{Callbacks, StreamInfo};
 use crate::codec::{Frame, XdsCodec};
+use crate::framing::{LARGEST_REQUEST, Requests, Responses};
 use crate::session::{Options, Session};
 use crate::stream::{AnyRequest, Stream};
 use crate::streams::Streams;
 use crate::{Peer, ResourceType, SnapshotSource};
-
-/// The largest request: what a large client holds, listed when it reconnects, exceeds gRPC's usual 4 MiB (rule C6).
-const LARGEST_REQUEST: usize = 64 << 20;
 
 /// Each type's own service: its name, and what its methods are called after `Stream`, `Delta` and `Fetch`.
 const SERVICES: [(ResourceType, &str, &str); ResourceType::COUNT] = [
@@ -158,11 +156,8 @@ impl Server {
 
     fn stream<R: AnyRequest>(&self, only: Option<ResourceType>) -> axum::routing::MethodRouter {
         let shared = self.shared.clone();
-        post(move |request: axum::extract::Request| async move {
-            let open = Open { shared, only };
-            let mut grpc = tonic::server::Grpc::new(XdsCodec::<R>::default())
-                .max_decoding_message_size(LARGEST_REQUEST);
-            grpc.streaming(open, request).await
+        post(async move |request| {
+            open::<R>(shared, only, request).unwrap_or_else(Status::into_http)
         })
     }
 
@@ -189,51 +184,47 @@ pub fn keepalive<L>(builder: tonic::transport::Server<L>) -> tonic::transport::S
 
 type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send>>;
 
-/// The opening of a stream.
-struct Open {
+/// Opens a stream.
+#[allow(clippy::result_large_err, reason = "tonic's error type")]
+fn open<R: AnyRequest>(
     shared: Arc<Shared>,
     only: Option<ResourceType>,
-}
-
-impl<R: AnyRequest> tonic::server::StreamingService<R> for Open {
-    type Response = Frame;
-    type ResponseStream = ReceiverStream<Result<Frame, Status>>;
-    type Future = BoxFuture<Self::ResponseStream>;
-
-    fn call(&mut self, request: Request<Streaming<R>>) -> Self::Future {
-        let (shared, only) = (self.shared.clone(), self.only);
-        Box::pin(async move {
-            let (_, extensions, inbound) = request.into_parts();
-            let info = StreamInfo {
-                id: shared.streams.next_id(),
-                variant: R::VARIANT,
-                only,
-                opened: std::time::SystemTime::now(),
-                peer: peer(extensions),
-                node: None,
-            };
-            shared.callbacks.on_stream_open(&info)?;
-            let nonce = format!("{:x}-", rand::random::<u32>());
-            let options = Options {
-                nonce,
-                only,
-                ..shared.options.clone()
-            };
-            let session = Session::new(R::VARIANT, options, Instant::now());
-            let closed = shared.streams.add(info.clone());
-            let (outbound, frames) = mpsc::channel(1);
-            let stream = Stream {
-                shared,
-                info,
-                session,
-                inbound,
-                outbound,
-                closed,
-            };
-            tokio::spawn(stream.run());
-            Ok(Response::new(ReceiverStream::new(frames)))
-        })
-    }
+    request: axum::extract::Request,
+) -> Result<http::Response<Body>, Status> {
+    let (parts, body) = request.into_parts();
+    let info = StreamInfo {
+        id: shared.streams.next_id(),
+        variant: R::VARIANT,
+        only,
+        opened: std::time::SystemTime::now(),
+        peer: peer(parts.extensions),
+        node: None,
+    };
+    shared.callbacks.on_stream_open(&info)?;
+    let nonce = format!("{:x}-", rand::random::<u32>());
+    let options = Options {
+        nonce,
+        only,
+        ..shared.options.clone()
+    };
+    let session = Session::new(R::VARIANT, options, Instant::now());
+    let closed = shared.streams.add(info.clone());
+    let (outbound, frames) = mpsc::channel(1);
+    let stream = Stream {
+        shared,
+        info,
+        session,
+        inbound: Requests::<R>::new(body),
+        outbound,
+        closed,
+    };
+    tokio::spawn(stream.run());
+    let mut response = http::Response::new(Body::new(Responses::new(frames)));
+    let grpc = http::HeaderValue::from_static("application/grpc");
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, grpc);
+    Ok(response)
 }
 
 /// Who opened a stream, from what the transport and interceptors attached. Over TLS, whoever terminates it attaches the

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tokio::sync::{mpsc, watch};
-use tonic::{Status, Streaming};
+use tonic::Status;
 use tracing::{debug, warn};
 
 use crate::callbacks::{Request, StreamInfo};
 use crate::codec::Frame;
+use crate::framing::Requests;
 use crate::server::Shared;
 use crate::session::{Event, Refusal, Session, Variant};
 use crate::{ResourceType, Snapshots};
@@ -52,7 +53,7 @@ pub(crate) struct Stream<R> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) info: StreamInfo,
     pub(crate) session: Session,
-    pub(crate) inbound: Streaming<R>,
+    pub(crate) inbound: Requests<R>,
     pub(crate) outbound: mpsc::Sender<Result<Frame, Status>>,
     pub(crate) closed: watch::Receiver<Option<Status>>,
 }

@@ -17,7 +17,7 @@ impl Type {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route];
 
-    pub(super) const fn url(self) -> &'static str {
+    pub(crate) const fn url(self) -> &'static str {
         match self {
             Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
             Self::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
@@ -26,12 +26,12 @@ impl Type {
         }
     }
 
-    pub(super) fn of(url: &str) -> Option<Self> {
+    pub(crate) fn of(url: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|ty| ty.url() == url)
     }
 
     /// The type whose names this type's resources bring.
-    pub(super) const fn refers_to(self) -> Option<Self> {
+    pub(crate) const fn refers_to(self) -> Option<Self> {
         match self {
             Self::Cluster => Some(Self::Endpoint),
             Self::Listener => Some(Self::Route),

@@ -10,6 +10,7 @@ mod edge;
 mod faults;
 mod harness;
 mod heartbeats;
+mod left;
 mod library;
 mod limits;
 mod meshctl;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weft_tests::backend::tls::Identity;
 use weft_tests::backend::{Backend, Seen, Settings};
-use weft_tests::envoy::{Envoy, socket_address};
+use weft_tests::envoy::{Envoy, Version, socket_address};
 use weft_tests::mesh::{Mesh, Variant};
 use weft_tests::{http, wait};
 
@@ -199,26 +199,19 @@ async fn endpoints_alone_by_stream_or_by_polling() {
         .unwrap();
     let node = "sidecar~shop~anyone";
     let mut envoys = Vec::new();
-    for ((variant, version), n) in every_kind().into_iter().zip(10..) {
-        let polls = variant == Variant::Sotw && n == 10;
-        for (n, eds) in [(n, stream(variant)), (n + 10, rest())]
-            .into_iter()
-            .take(1 + usize::from(polls))
-        {
-            let listen = mesh.net.at(n, 8000);
-            let bootstrap = endpoints_only(node, mesh, listen, &eds);
-            let envoy = Envoy::start(
-                &mesh.run,
-                &format!("envoy-{n}"),
-                version,
-                bootstrap,
-                mesh.net.at(n, 9901),
-            )
+    let streams = every_kind()
+        .into_iter()
+        .map(|(variant, version)| (version, stream(variant)));
+    let polls = Version::ALL.map(|version| (version, rest()));
+    for ((version, eds), n) in streams.chain(polls).zip(10..) {
+        let listen = mesh.net.at(n, 8000);
+        let bootstrap = endpoints_only(node, mesh, listen, &eds);
+        let (name, admin) = (format!("envoy-{n}"), mesh.net.at(n, 9901));
+        let envoy = Envoy::start(&mesh.run, &name, version, bootstrap, admin)
             .await
             .unwrap();
-            envoy.ready().await.unwrap();
-            envoys.push((listen, envoy));
-        }
+        envoy.ready().await.unwrap();
+        envoys.push((listen, envoy));
     }
     for (endpoint, expected) in [(None, "a v1"), (Some(3), "a v2")] {
         if let Some(n) = endpoint {
@@ -287,41 +280,41 @@ async fn routes_and_endpoints_by_polling() {
         .unwrap()
         .to_owned();
     let node = format!("gateway~istio-system~{}", edge.gateways[0].name);
-    let listen = mesh.net.at(30, 8000);
-    let mut bootstrap = static_listener(
-        &node,
-        mesh,
-        listen,
-        &json!({ "rds": { "route_config_name": name, "config_source": rest() } }),
-    );
-    for host in ["a", "b"] {
-        let cluster = format!("outbound|80||{host}.shop.svc.cluster.local");
-        push_cluster(&mut bootstrap, &cluster, &cluster, &rest());
+    let mut envoys = Vec::new();
+    for (version, n) in Version::ALL.into_iter().zip(30..) {
+        let listen = mesh.net.at(n, 8000);
+        let rds = json!({ "rds": { "route_config_name": name, "config_source": rest() } });
+        let mut bootstrap = static_listener(&node, mesh, listen, &rds);
+        for host in ["a", "b"] {
+            let cluster = format!("outbound|80||{host}.shop.svc.cluster.local");
+            push_cluster(&mut bootstrap, &cluster, &cluster, &rest());
+        }
+        let log = format!("envoy-rest-{n}");
+        let admin = mesh.net.at(n, 9901);
+        let envoy = Envoy::start(&mesh.run, &log, version, bootstrap, admin)
+            .await
+            .unwrap();
+        envoy.ready().await.unwrap();
+        envoys.push((version, listen, envoy));
     }
-    let envoy = Envoy::start(
-        &mesh.run,
-        "envoy-rest",
-        weft_tests::envoy::Version::Newest,
-        bootstrap,
-        mesh.net.at(30, 9901),
-    )
-    .await
-    .unwrap();
-    envoy.ready().await.unwrap();
     for host in ["a", "b"] {
         mesh.apply(&to(host)).await.unwrap();
-        wait::until("the polled route", Duration::from_secs(20), async || {
-            let answer = http::get(format!("http://{listen}/")).await?;
-            if is(&format!("{host} v1"))(&answer) {
-                Ok(())
-            } else {
-                anyhow::bail!("{}: {}", answer.status, answer.body)
-            }
-        })
-        .await
-        .unwrap();
+        for (version, listen, _) in &envoys {
+            wait::until("the polled route", Duration::from_secs(30), async || {
+                let answer = http::get(format!("http://{listen}/")).await?;
+                if is(&format!("{host} v1"))(&answer) {
+                    Ok(())
+                } else {
+                    anyhow::bail!("{}: {}", answer.status, answer.body)
+                }
+            })
+            .await
+            .unwrap_or_else(|error| panic!("{version:?}: {error}"));
+        }
     }
-    envoy.process.stop().await;
-    assert_eq!(envoy.complaints(), Vec::<String>::new());
+    for (_, _, envoy) in &envoys {
+        envoy.process.stop().await;
+        assert_eq!(envoy.complaints(), Vec::<String>::new());
+    }
     edge.finish().await;
 }

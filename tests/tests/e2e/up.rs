@@ -13,6 +13,8 @@ use weft_tests::net::Block;
 use weft_tests::run::Run;
 use weft_tests::{binaries, http};
 
+use crate::left::Left;
+
 /// `weft-up` on addresses of this block; its services' own ports are on 127.0.0.1, after `port`.
 fn command(net: &Block, port: u16, state: &Path) -> Command {
     let mut command = Command::new(binaries::built("weft-up").unwrap());
@@ -62,14 +64,35 @@ async fn ready(child: &mut Child) -> Vec<String> {
     said
 }
 
-async fn interrupt(mut child: Child) {
-    let pid = i32::try_from(child.id().unwrap()).unwrap();
-    kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
+/// Interrupts it and sees it leave nothing: no process of its own, and no socket that one of them listened on.
+async fn interrupt(mut child: Child, net: &Block) {
+    let pid = child.id().unwrap();
+    let left = Left::of(pid);
+    for name in [
+        "etcd",
+        "config-api",
+        "xds-pusher",
+        "envoy",
+        "weft-demo-backe",
+    ] {
+        let found = left.processes.values().any(|it| it.starts_with(name));
+        assert!(found, "{name} is not among {:?}", left.processes);
+    }
+    for port in [2379, 2380, 8080, 18000, 18001, 8000] {
+        let at = net.at(1, port);
+        assert!(
+            left.listens.contains(&at),
+            "{at} is not among {:?}",
+            left.listens
+        );
+    }
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGINT).unwrap();
     let status = tokio::time::timeout(Duration::from_secs(30), child.wait())
         .await
         .expect("it stops")
         .unwrap();
     assert!(status.success(), "{status}");
+    left.is_gone();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,11 +143,7 @@ async fn it_starts_keeps_its_state_and_leaves_nothing() {
         .header("content-type", "application/yaml")
         .body(documents);
     http::send(request).await.unwrap().ok().unwrap();
-    interrupt(up).await;
-    for port in [2379, 8080, 18000, 18001, 8000] {
-        TcpListener::bind(net.at(1, port))
-            .unwrap_or_else(|error| panic!("{port} is still taken: {error}"));
-    }
+    interrupt(up, &net).await;
 
     let mut up = command(&net, port, &state).spawn().unwrap();
     ready(&mut up).await;
@@ -133,5 +152,5 @@ async fn it_starts_keeps_its_state_and_leaves_nothing() {
         "mine",
         "the change of the first run is kept"
     );
-    interrupt(up).await;
+    interrupt(up, &net).await;
 }

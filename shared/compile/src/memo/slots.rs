@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use foldhash::fast::RandomState;
+
 /// Keys with values, addressed by number. Numbers of removed keys are used again.
 pub(super) struct Slots<K, V> {
-    ids: HashMap<K, u32>,
+    ids: HashMap<K, u32, RandomState>,
     slots: Vec<Option<(K, V)>>,
     free: Vec<u32>,
 }
@@ -13,7 +15,7 @@ pub(super) struct Slots<K, V> {
 impl<K, V> Default for Slots<K, V> {
     fn default() -> Self {
         Self {
-            ids: HashMap::new(),
+            ids: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
         }

@@ -9,7 +9,7 @@ use xds::{Resource, ResourceType, Server, Snapshot, SnapshotCache, make};
 
 use crate::envoy::{Envoy, VERSIONS, by_ads, free_port, http, until};
 
-async fn serve(server: &Server) -> u16 {
+pub(crate) async fn serve(server: &Server) -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let router = xds::keepalive(tonic::transport::Server::builder()).add_routes(server.routes());
@@ -18,7 +18,7 @@ async fn serve(server: &Server) -> u16 {
 }
 
 /// A backend that says its name.
-async fn backend(name: &'static str) -> u16 {
+pub(crate) async fn backend(name: &'static str) -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let router = axum::Router::new().fallback(async move || name);
@@ -26,7 +26,7 @@ async fn backend(name: &'static str) -> u16 {
     port
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !holds().await {
         assert!(
@@ -37,7 +37,7 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-async fn both(run: impl AsyncFn(&str, &str)) {
+pub(crate) async fn both(run: impl AsyncFn(&str, &str)) {
     for version in VERSIONS {
         for api_type in ["GRPC", "DELTA_GRPC"] {
             run(version, api_type).await;
@@ -45,7 +45,7 @@ async fn both(run: impl AsyncFn(&str, &str)) {
     }
 }
 
-fn site(revision: i64, listener: u16, cluster: &str, port: u16) -> Snapshot {
+pub(crate) fn site(revision: i64, listener: u16, cluster: &str, port: u16) -> Snapshot {
     Snapshot::of(
         revision,
         [
@@ -63,7 +63,7 @@ fn site(revision: i64, listener: u16, cluster: &str, port: u16) -> Snapshot {
 }
 
 /// Requests on several connections until told to stop: how many there were, and how many failed.
-async fn load(port: u16, stop: Arc<AtomicBool>, failed: Arc<AtomicU32>) -> u32 {
+pub(crate) async fn load(port: u16, stop: Arc<AtomicBool>, failed: Arc<AtomicU32>) -> u32 {
     let client = http();
     let mut count = 0;
     while !stop.load(Ordering::Relaxed) {

@@ -4,9 +4,11 @@
 
 mod envoy;
 mod examples;
+mod extensions;
 mod grpc_client;
 mod hooks;
 mod live;
 mod rest;
+mod restart;
 mod rules;
 mod server;

@@ -1,0 +1,98 @@
+//! What an Envoy keeps when a cluster goes while its control plane is away, and comes back without a memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use tokio::runtime::Runtime;
+use tokio_stream::wrappers::TcpListenerStream;
+use xds::{ResourceType, Server, Snapshot, SnapshotCache};
+
+use crate::envoy::{Envoy, by_ads, free_port, until};
+use crate::live::{backend, both, eventually, load, site};
+
+/// A control plane with a runtime of its own, so that its connections end with it.
+struct ControlPlane {
+    server: Server,
+    runtime: Option<Runtime>,
+}
+
+impl ControlPlane {
+    fn start(port: u16, shown: Snapshot) -> Self {
+        let cache = Arc::new(SnapshotCache::by_id());
+        cache.set("n", shown);
+        let server = Server::new(cache);
+        let runtime = Runtime::new().unwrap();
+        let router =
+            xds::keepalive(tonic::transport::Server::builder()).add_routes(server.routes());
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
+                .await
+                .unwrap();
+            router
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+        });
+        Self {
+            server,
+            runtime: Some(runtime),
+        }
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Delta says what it holds when it comes back, so its routes move before the cluster goes. State of the world says no
+/// names, and its answer is the full set: a cluster that the new control plane never knew is gone with it, and requests
+/// fail until the routes come right after. Both end in the same state.
+#[tokio::test(flavor = "multi_thread")]
+async fn c1_a_cluster_that_went_while_the_control_plane_was_away() {
+    both(async |version, api_type| {
+        let (hello, listener, xds) = (backend("hello").await, free_port(), free_port());
+        let first = ControlPlane::start(xds, site(1, listener, "c1", hello));
+        let envoy = Envoy::start(version, &by_ads("n", api_type, xds));
+        until(listener, "/", 200, "hello", &envoy).await;
+        let (stop, failed) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU32::new(0)),
+        );
+        let loads: Vec<_> = (0..3)
+            .map(|_| tokio::spawn(load(listener, stop.clone(), failed.clone())))
+            .collect();
+        drop(first);
+        let second = ControlPlane::start(xds, site(2, listener, "c2", hello));
+        eventually(
+            "only the new cluster is left, and every type is at its revision",
+            async || {
+                let streams = second.server.streams().of_node("n");
+                let at = |ty| {
+                    streams
+                        .iter()
+                        .any(|s| s.types.get(&ty).and_then(|t| t.acked) == Some(2))
+                };
+                at(ResourceType::Cluster)
+                    && at(ResourceType::Route)
+                    && envoy.stat("cluster_manager.active_clusters").await == 2
+            },
+        )
+        .await;
+        until(listener, "/", 200, "hello", &envoy).await;
+        stop.store(true, Ordering::Relaxed);
+        for load in loads {
+            assert!(load.await.unwrap() > 20);
+        }
+        let failed = failed.load(Ordering::Relaxed);
+        if api_type == "DELTA_GRPC" {
+            assert_eq!(failed, 0, "{version}");
+        }
+        eprintln!("{version} {api_type}: {failed} failed");
+        // Nothing of it is remembered: the next change removes as ever, after the routes.
+        envoy.content();
+    })
+    .await;
+}
