@@ -17,7 +17,8 @@ use self::envoys::{Fleet, Names};
 use self::figures::{Usage, mib, percentiles, say};
 pub use self::flags::Flags;
 use crate::mesh::{Mesh, Variant};
-use crate::xds_client::{Client, Reaction, Settings, Type};
+use crate::wait;
+use crate::xds_client::{Client, Reaction, Settings, State, Type};
 
 /// Documents in one transaction: etcd allows 128 operations, one of which is the change record.
 const BATCH: usize = 100;
@@ -35,7 +36,7 @@ pub async fn bench(flags: Flags) -> Result<()> {
     load(&mesh, &flags).await?;
     let pusher = Usage::of(mesh.pusher.pid());
     say("pusher, no stream: RSS", &mib(pusher.rss()?));
-    let names = first_stream(&mesh, &flags, &pusher).await?;
+    let (names, _clients) = first_streams(&mesh, &flags, &pusher).await?;
     let store = EtcdStore::new(EtcdConfig::new([format!(
         "http://{}",
         mesh.net.at(1, 2379)
@@ -66,52 +67,44 @@ async fn load(mesh: &Mesh, flags: &Flags) -> Result<()> {
     Ok(())
 }
 
-/// Opens the first stream of a class. Returns what it was told to ask for, which is what all its like ask for.
-async fn first_stream(mesh: &Mesh, flags: &Flags, pusher: &Usage) -> Result<Names> {
+/// Opens the first stream of two classes: the first one fills what classes share. Returns what such a stream asks for by
+/// name, and the streams, for classes end with their last.
+async fn first_streams(mesh: &Mesh, flags: &Flags, pusher: &Usage) -> Result<(Names, Vec<Client>)> {
     let services = flags.services as usize;
-    // A class of its own first, so that both what is shared by classes and what is not has been seen.
-    let mut names = Names::default();
+    let (mut names, mut clients) = (Names::default(), Vec::new());
     for (what, namespace) in [
-        ("first stream: ", NAMESPACE),
-        ("first stream of a second class: ", "other"),
+        ("first stream", NAMESPACE),
+        ("first of another class", "other"),
     ] {
         let (begun, cpu) = (Instant::now(), pusher.cpu()?);
-        let channel = envoys::channel(mesh.net.at(1, 18000)).await?;
-        let settings = Settings {
-            node: format!("sidecar~{namespace}~first"),
-            variant: Variant::Delta,
-            reaction: Reaction::Ack,
-        };
-        let client = Client::open(channel, settings).await?;
-        client
-            .until("clusters", PATIENCE, |s| s.holds(Type::Cluster) >= services)
-            .await?;
-        say(
-            &format!("{what}until its clusters came"),
-            &format!("{:.0?}", begun.elapsed()),
-        );
-        let state = client
-            .until("everything", PATIENCE, |s| {
-                s.holds(Type::Endpoint) >= services && s.holds(Type::Route) > 0
-            })
-            .await?;
-        say(
-            &format!("{what}until everything came"),
-            &format!("{:.0?}", begun.elapsed()),
-        );
-        say(
-            &format!("{what}CPU of the pusher"),
-            &format!("{:.0?}", pusher.cpu()? - cpu),
-        );
+        // As an Envoy does: a stream that ends is opened anew.
+        let (client, state) = wait::until("a stream with everything", PATIENCE, async || {
+            let settings = Settings {
+                node: format!("sidecar~{namespace}~first"),
+                variant: Variant::Delta,
+                reaction: Reaction::Ack,
+            };
+            let channel = envoys::channel(mesh.net.at(1, 18000)).await?;
+            let client = Client::open(channel, settings).await?;
+            let all = |s: &State| s.holds(Type::Endpoint) >= services && s.holds(Type::Route) > 0;
+            let state = client.until("everything", PATIENCE, all).await?;
+            anyhow::Ok((client, state))
+        })
+        .await?;
         let bytes: u64 = state.tallies.values().map(|tally| tally.bytes).sum();
-        say(&format!("{what}size"), &mib(bytes));
+        let (took, cpu) = (begun.elapsed(), pusher.cpu()? - cpu);
+        say(
+            what,
+            &format!("{} in {took:.2?}, CPU of the pusher {cpu:.2?}", mib(bytes)),
+        );
         let held = |ty| state.held.get(&ty).into_iter().flatten().cloned().collect();
         names = Names {
             endpoints: held(Type::Endpoint),
             routes: held(Type::Route),
         };
+        clients.push(client);
     }
-    Ok(names)
+    Ok((names, clients))
 }
 
 /// Opens streams, weighs them, and changes endpoints under them.

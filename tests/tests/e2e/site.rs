@@ -175,7 +175,7 @@ fn push_cluster(bootstrap: &mut Value, name: &str, service: &str, eds: &Value) {
 fn rest() -> Value {
     json!({ "resource_api_version": "V3", "api_config_source": {
         "api_type": "REST", "transport_api_version": "V3", "cluster_names": ["weft-rest"],
-        "refresh_delay": "0.2s", "request_timeout": "2s"
+        "refresh_delay": "0.2s", "request_timeout": "15s"
     } })
 }
 

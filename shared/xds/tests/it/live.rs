@@ -30,7 +30,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     let start = Instant::now();
     while !holds().await {
         assert!(
-            start.elapsed() < Duration::from_secs(20),
+            start.elapsed() < Duration::from_secs(40),
             "{what}: it never came to hold"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
