@@ -238,8 +238,9 @@ async fn endpoints_alone_by_stream_or_by_polling() {
         }
     }
     for (_, envoy) in &envoys {
-        envoy.process.stop().await;
+        // Before it stops: it complains of the poll that its own end interrupts.
         assert_eq!(envoy.complaints(), Vec::<String>::new());
+        envoy.process.stop().await;
     }
 }
 
@@ -313,8 +314,9 @@ async fn routes_and_endpoints_by_polling() {
         }
     }
     for (_, _, envoy) in &envoys {
-        envoy.process.stop().await;
+        // Before it stops: it complains of the poll that its own end interrupts.
         assert_eq!(envoy.complaints(), Vec::<String>::new());
+        envoy.process.stop().await;
     }
     edge.finish().await;
 }
