@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+use crate::credentials;
 pub(crate) use choices::{DryRun, Form, GetForm, Part, ProxyType, TableForm, Variant, When};
 
 const AFTER: &str = "Exit status: 0 done; 1 the server refused or it does not exist (diff: something differs); \
@@ -53,6 +54,8 @@ pub(crate) struct Global {
     /// How long to wait for an answer, in seconds or as in 500ms, 30s, 2m
     #[arg(long, global = true, env = "WEFT_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = choices::duration)]
     pub(crate) request_timeout: Duration,
+    #[command(flatten)]
+    pub(crate) credentials: credentials::Flags,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
-use reqwest::{Method, Response, Url};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::Value;
 
+use crate::credentials::{self, Credentials};
 use crate::status::Status;
 
 /// Why an answer did not come, or was no.
@@ -19,6 +20,17 @@ pub(crate) enum Error {
         "the server {0:?} is not an http or https URL; set it with --server or WEFT_SERVER, such as http://127.0.0.1:8080"
     )]
     Url(String),
+    /// Credentials that must not be sent there.
+    #[error(transparent)]
+    Credentials(#[from] credentials::Error),
+    /// The server does not know who calls.
+    #[error(
+        "{}\nmeshctl sent {sent}. Say who you are: --token-file FILE (WEFT_TOKEN_FILE), or --client-certificate and --client-key", status.lines()
+    )]
+    Unknown {
+        status: Box<Status>,
+        sent: &'static str,
+    },
     /// No connection.
     #[error(
         "cannot reach the server at {server} ({cause})\nIs config-api running there? Another address: --server URL or WEFT_SERVER=URL"
@@ -45,7 +57,7 @@ pub(crate) enum Error {
 impl Error {
     /// Whether the server is at fault rather than the request.
     pub(crate) fn is_unavailable(&self) -> bool {
-        !matches!(self, Self::Url(_))
+        !matches!(self, Self::Url(_) | Self::Credentials(_))
             && self
                 .refusal()
                 .is_none_or(|s| s.code >= 500 || s.code == 429)
@@ -54,7 +66,7 @@ impl Error {
     /// What the server refused, if it did.
     pub(crate) fn refusal(&self) -> Option<&Status> {
         match self {
-            Self::Refused(status) => Some(status),
+            Self::Refused(status) | Self::Unknown { status, .. } => Some(status),
             _ => None,
         }
     }
@@ -123,14 +135,20 @@ pub(crate) struct Client {
     http: reqwest::Client,
     server: Url,
     timeout: Duration,
+    /// What this client proves itself with, in words.
+    sent: &'static str,
 }
 
 impl Client {
     /// A client of the server at this URL; nothing is sent yet.
     ///
     /// # Errors
-    /// If it is not an HTTP URL.
-    pub(crate) fn new(server: &str, timeout: Duration) -> Result<Self, Error> {
+    /// If it is not an HTTP URL, or the credentials must not be sent there.
+    pub(crate) fn new(
+        server: &str,
+        timeout: Duration,
+        credentials: &Credentials,
+    ) -> Result<Self, Error> {
         let invalid = || Error::Url(server.to_owned());
         let with_scheme = if server.contains("://") {
             server.to_owned()
@@ -142,18 +160,31 @@ impl Client {
             return Err(invalid());
         }
         let agent = concat!("meshctl/", env!("CARGO_PKG_VERSION"));
+        let mut headers = HeaderMap::new();
+        if let Some(token) = credentials.token_for(&url)? {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| credentials::Error::Token)?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         let http = reqwest::Client::builder()
             .user_agent(agent)
-            .connect_timeout(Duration::from_secs(5))
-            .build();
-        let http = http.map_err(|e| Error::Unreachable {
-            server: server.to_owned(),
-            cause: deepest(&e),
-        })?;
+            .default_headers(headers)
+            // Credentials are for this server alone.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5));
+        let http = credentials
+            .equip(http)
+            .build()
+            .map_err(|e| Error::Unreachable {
+                server: server.to_owned(),
+                cause: deepest(&e),
+            })?;
         Ok(Self {
             http,
             server: url,
             timeout,
+            sent: credentials.described(),
         })
     }
 
@@ -225,10 +256,14 @@ impl Client {
             return Ok((url, response));
         }
         let bytes = response.bytes().await.map_err(|e| self.failed(&e))?;
-        Err(Error::Refused(Box::new(Status::of(
-            status.as_u16(),
-            &bytes,
-        ))))
+        let refusal = Box::new(Status::of(status.as_u16(), &bytes));
+        Err(match status {
+            StatusCode::UNAUTHORIZED => Error::Unknown {
+                status: refusal,
+                sent: self.sent,
+            },
+            _ => Error::Refused(refusal),
+        })
     }
 
     fn failed(&self, error: &reqwest::Error) -> Error {

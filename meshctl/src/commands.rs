@@ -18,6 +18,7 @@ use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
 use crate::client::{Answer, Client, Request};
+use crate::credentials::Credentials;
 use crate::error::{Error, Exit};
 use crate::output::Output;
 use crate::render::explain;
@@ -51,7 +52,8 @@ impl Context<'_> {
 /// # Errors
 /// As the command.
 pub(crate) async fn run(cli: Cli, out: &mut Output) -> Result<Exit, Error> {
-    let client = Client::new(&cli.global.server, cli.global.request_timeout)?;
+    let credentials = Credentials::read(&cli.global.credentials)?;
+    let client = Client::new(&cli.global.server, cli.global.request_timeout, &credentials)?;
     let mut context = Context {
         client,
         out,

@@ -7,7 +7,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::render::{explain, proxies};
-use crate::{client, input, manifest, target};
+use crate::{client, credentials, input, manifest, target};
 
 /// The exit statuses of `meshctl`, as documented in `docs/meshctl.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub(crate) enum Error {
     /// The server could not be asked, or refused.
     #[error(transparent)]
     Client(#[from] client::Error),
+    /// The credentials cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] credentials::Error),
     /// An argument names no field.
     #[error(transparent)]
     Explain(#[from] explain::Error),
@@ -70,9 +73,10 @@ impl Error {
             Self::Target(_)
             | Self::Explain(_)
             | Self::Usage(_)
+            | Self::Credentials(_)
             | Self::Input(_)
             | Self::Manifest(_) => Exit::Usage,
-            Self::Client(client::Error::Url(_)) => Exit::Usage,
+            Self::Client(client::Error::Url(_) | client::Error::Credentials(_)) => Exit::Usage,
             Self::Client(e) if e.is_unavailable() => Exit::Unavailable,
             _ if diff => Exit::Usage,
             _ => Exit::Failure,

@@ -15,7 +15,7 @@ async fn serve(router: Router) -> String {
 
 fn client(server: &str) -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::new(server, Duration::from_millis(300)).unwrap()
+    Client::new(server, Duration::from_millis(300), &Credentials::default()).unwrap()
 }
 
 async fn error(router: Router) -> (String, bool) {
@@ -104,7 +104,10 @@ async fn nobody_there_says_where_and_which_flag() {
 #[test]
 fn a_server_is_a_url_with_or_without_scheme() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let server = |text| Client::new(text, Duration::from_secs(1)).map(|c| c.server().to_owned());
+    let server = |text| {
+        Client::new(text, Duration::from_secs(1), &Credentials::default())
+            .map(|c| c.server().to_owned())
+    };
     assert_eq!(server("127.0.0.1:8080").unwrap(), "http://127.0.0.1:8080");
     assert_eq!(
         server("https://mesh.example/api/").unwrap(),
@@ -155,4 +158,42 @@ async fn a_watch_is_read_line_by_line_however_it_is_cut() {
         types.push(event["type"].as_str().unwrap().to_owned());
     }
     assert_eq!(types, ["ADDED", "DELETED", "BOOKMARK"]);
+}
+
+#[tokio::test]
+async fn the_token_is_sent_and_an_unknown_caller_is_told_what_was_sent() {
+    let echo = any(|headers: Headers| async move {
+        let status = match headers.get("authorization") {
+            Some(token) if token == "Bearer s3cret" => StatusCode::OK,
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        (
+            status,
+            r#"{"kind":"Status","message":"Unauthorized: it is not known","code":401}"#,
+        )
+    });
+    let server = serve(Router::new().fallback(echo)).await;
+    let by = |token: Option<&str>| {
+        let flags = credentials::Flags {
+            token: token.map(str::to_owned),
+            ..Default::default()
+        };
+        let credentials = Credentials::read(&flags).unwrap();
+        Client::new(&server, Duration::from_secs(30), &credentials).unwrap()
+    };
+    let ask = || Request::get(&["x"]);
+    assert!(by(Some("s3cret")).send(ask()).await.is_ok());
+    for (token, sent) in [(None, "no credentials"), (Some("wrong"), "a token")] {
+        let error = by(token).send(ask()).await.unwrap_err();
+        assert!(!error.is_unavailable());
+        let error = error.to_string();
+        assert!(
+            error.starts_with("Unauthorized: it is not known\nmeshctl sent "),
+            "{error}"
+        );
+        assert!(
+            error.contains(sent) && error.contains("--token-file") && !error.contains("wrong"),
+            "{error}"
+        );
+    }
 }
