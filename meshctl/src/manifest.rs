@@ -228,29 +228,12 @@ fn split(text: &str) -> Vec<(usize, &str)> {
 }
 
 fn parse(file: &str, offset: usize, text: &str) -> Result<Value, Error> {
-    // The parser takes a NUL for the end, and what follows would be lost without a word.
-    if let Some(line) = text.lines().position(|l| l.contains('\0')) {
-        let place = format!("{file}:{}", offset + line + 1);
-        return Err(Error::Syntax {
-            place,
-            message: "there is a NUL character; YAML is text".into(),
-        });
-    }
-    serde_saphyr::from_str(text).map_err(|error| {
-        let error = error.without_snippet();
-        let place = match error.location() {
-            Some(at) if at.line() > 0 => {
-                format!("{file}:{}:{}", offset + at.line() as usize, at.column())
-            }
-            _ => format!("{file}:{}", offset + 1),
+    model::yaml(text).map_err(|error| {
+        let place = match error.at {
+            Some((line, column)) => format!("{file}:{}:{column}", offset + line),
+            None => format!("{file}:{}", offset + 1),
         };
-        // The library's own text ends with the position in the part, which would contradict the one in the file.
-        let message = error.to_string();
-        let message = message
-            .split(" at line ")
-            .next()
-            .unwrap_or(&message)
-            .to_owned();
+        let message = error.reason;
         Error::Syntax { place, message }
     })
 }

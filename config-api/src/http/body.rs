@@ -6,6 +6,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::status::{Result, Status};
@@ -113,7 +115,19 @@ pub(crate) fn value(media: Media, body: &[u8]) -> Result<Value> {
                 ))),
             }
         }
-        _ => serde_json::from_str(text)
-            .map_err(|e| Status::bad_request(format!("the JSON body: {e}"))),
+        _ => model::json(text).map_err(|e| Status::bad_request(format!("the body: {e}"))),
     }
+}
+
+/// A body that holds one value of this type, or nothing, which is its default.
+pub(crate) fn parse<T: Default + JsonSchema + DeserializeOwned>(
+    what: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<T> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(T::default());
+    }
+    let value = value(Media::document(headers)?, body)?;
+    model::read(value, what).map_err(Status::malformed)
 }

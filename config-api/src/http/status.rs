@@ -4,7 +4,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use model::{Key, Kind};
+use model::{FieldError, Key, Kind, Reason};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -49,6 +49,24 @@ pub struct Cause {
     pub field: String,
 }
 
+impl From<FieldError> for Cause {
+    fn from(error: FieldError) -> Self {
+        let reason = match error.reason {
+            Reason::Invalid => "FieldValueInvalid",
+            Reason::Unknown | Reason::Unsupported => "FieldValueNotSupported",
+        };
+        let message = match error.value.as_str() {
+            "" => error.rule,
+            value => format!("{value}: {}", error.rule),
+        };
+        Self {
+            reason,
+            message,
+            field: error.field,
+        }
+    }
+}
+
 /// Result of a request.
 pub(crate) type Result<T> = std::result::Result<T, Status>;
 
@@ -67,6 +85,13 @@ impl Status {
     /// 400: the request cannot be understood.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// 400: values of other types than are expected, fields that are unknown or missing.
+    pub(crate) fn malformed(errors: Vec<FieldError>) -> Self {
+        let list: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let causes = errors.into_iter().map(Cause::from).collect();
+        Self::bad_request(list.join("; ")).because(causes)
     }
 
     /// 404 for a path that means nothing here.

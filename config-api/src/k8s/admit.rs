@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::{FieldError, Kind, Metadata, Object, Reason, Treat};
 use serde_json::{Map, Value};
 
-use super::names;
+use super::{names, schema};
 use crate::http::query::FieldValidation;
 use crate::http::status::{Cause, Result, Status};
 use crate::liveness::{TTL, parse_ttl};
@@ -120,18 +120,7 @@ fn refuse(
     validation: FieldValidation,
 ) -> Status {
     let unknown_only = faults.is_empty() && errors.iter().all(|e| e.reason == Reason::Unknown);
-    let causes = errors.iter().map(|e| Cause {
-        reason: match e.reason {
-            Reason::Invalid => "FieldValueInvalid",
-            Reason::Unknown | Reason::Unsupported => "FieldValueNotSupported",
-        },
-        message: if e.value.is_empty() {
-            e.rule.clone()
-        } else {
-            format!("{}: {}", e.value, e.rule)
-        },
-        field: e.field.clone(),
-    });
+    let causes = errors.iter().cloned().map(Cause::from);
     if unknown_only {
         strict.0.extend(causes.map(|c| {
             (
@@ -256,38 +245,21 @@ fn metadata(value: Value, strict: &mut Strict) -> Result<Metadata> {
         map.remove(field);
     }
     map.retain(|_, v| !v.is_null());
-    const KNOWN: [&str; 8] = [
-        "name",
-        "namespace",
-        "uid",
-        "resourceVersion",
-        "generation",
-        "creationTimestamp",
-        "labels",
-        "annotations",
-    ];
-    map.retain(|field, _| {
-        let known = KNOWN.contains(&field.as_str());
-        if !known {
-            strict.unknown(format!("metadata.{field}"));
-        }
-        known
-    });
-    let mut metadata: Metadata = Metadata::default();
-    for (field, value) in map {
-        let wrong = |e: serde_json::Error| Status::bad_request(format!("metadata.{field}: {e}"));
-        match field.as_str() {
-            "name" => metadata.name = serde_json::from_value(value).map_err(wrong)?,
-            "namespace" => metadata.namespace = serde_json::from_value(value).map_err(wrong)?,
-            "uid" => metadata.uid = serde_json::from_value(value).map_err(wrong)?,
-            "resourceVersion" => {
-                metadata.resource_version = serde_json::from_value(value).map_err(wrong)?
-            }
-            "labels" => metadata.labels = serde_json::from_value(value).map_err(wrong)?,
-            "annotations" => metadata.annotations = serde_json::from_value(value).map_err(wrong)?,
-            _ => {}
-        }
+    let mut value = Value::Object(map);
+    let mut schema = schema::object_meta().1;
+    schema["additionalProperties"] = Value::Bool(false);
+    let (unknown, wrong): (Vec<_>, Vec<_>) = model::shape(&schema, &mut value, "metadata")
+        .into_iter()
+        .partition(|error| error.reason == Reason::Unknown);
+    unknown
+        .into_iter()
+        .for_each(|error| strict.unknown(error.field));
+    if !wrong.is_empty() {
+        return Err(Status::malformed(wrong));
     }
+    let mut metadata: Metadata = model::read(value, "metadata").map_err(Status::malformed)?;
+    metadata.generation = None;
+    metadata.creation_timestamp = None;
     if let Some(prefix) = generate {
         metadata.name = names::generate(&prefix);
     }

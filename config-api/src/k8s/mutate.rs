@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode, header};
 use model::{Key, Object};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Expect, Op};
@@ -191,14 +192,14 @@ pub(crate) async fn patch(
 
 /// Kubernetes' `DeleteOptions`, as far as they mean something for objects without dependents. `propagationPolicy`,
 /// `orphanDependents` and `gracePeriodSeconds` do not: such a delete is always immediate.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct DeleteOptions {
     preconditions: Option<DeletePreconditions>,
     dry_run: Option<Vec<String>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct DeletePreconditions {
     uid: Option<String>,
@@ -207,12 +208,7 @@ struct DeletePreconditions {
 
 impl DeleteOptions {
     fn of(ask: &Ask) -> Result<Self> {
-        if ask.body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self::default());
-        }
-        let value = body::value(Media::document(&ask.headers)?, &ask.body)?;
-        let options: Self = serde_json::from_value(value)
-            .map_err(|e| Status::bad_request(format!("DeleteOptions: {e}")))?;
+        let options: Self = body::parse("DeleteOptions", &ask.headers, &ask.body)?;
         if let Some(other) = options.dry_run.iter().flatten().find(|d| *d != "All") {
             return Err(Status::bad_request(format!(
                 "DeleteOptions.dryRun: {other:?} must be All"

@@ -4,7 +4,7 @@
 
 use http::StatusCode;
 use model::Key;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::body::{self, Media};
 use crate::http::status::{Cause, Result, Status};
@@ -31,9 +31,15 @@ impl Patch {
                 ))),
             },
             Media::JsonPatch => {
-                let value = body::value(Media::Json, body)?;
-                let patch: json_patch::Patch = serde_json::from_value(value).map_err(|e| {
-                    Status::bad_request(format!("the JSON patch must be a list of operations: {e}"))
+                let mut value = body::value(Media::Json, body)?;
+                let wrong = model::shape(&operations(), &mut value, "patch");
+                if !wrong.is_empty() {
+                    return Err(Status::malformed(wrong));
+                }
+                let patch: json_patch::Patch = serde_json::from_value(value).map_err(|_| {
+                    Status::bad_request(
+                        "patch: every path and from must begin with a slash, and move and copy need from",
+                    )
                 })?;
                 if patch.0.len() > MOST_OPERATIONS {
                     return Err(Status::too_large(format!(
@@ -78,6 +84,16 @@ impl Patch {
         }
         Ok(target)
     }
+}
+
+/// The schema of a JSON patch (RFC 6902).
+fn operations() -> Value {
+    let text = json!({"type": "string"});
+    let names = ["add", "remove", "replace", "move", "copy", "test"];
+    json!({"type": "array", "items": {
+        "type": "object", "required": ["op", "path"],
+        "properties": {"op": {"type": "string", "enum": names}, "path": text, "from": text, "value": {}},
+    }})
 }
 
 fn name(value: &Value) -> &'static str {

@@ -36,7 +36,9 @@ pub(super) fn add(kind: Kind, version: &str, schemas: &mut BTreeMap<String, Valu
     let reversed: Vec<&str> = kind.group().rsplit('.').collect();
     let prefix = format!("{}.{version}", reversed.join("."));
     let name = format!("{prefix}.{}", kind.name());
-    let mut spec = model::schema(kind).expect("a supported kind has a schema");
+    let mut spec = model::schema(kind)
+        .expect("a supported kind has a schema")
+        .clone();
     let description = spec.get("description").cloned().unwrap_or_default();
     if let Some(spec) = spec.as_object_mut() {
         spec.retain(|word, _| !matches!(word.as_str(), "$schema" | "title"));

@@ -12,13 +12,14 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, Method, Request, StatusCode, header};
 use model::{Key, Kind, Object};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::Member;
 use tokio::sync::oneshot;
 
 use crate::app::App;
-use crate::http::body::{self, Media};
+use crate::http::body;
 use crate::http::query::FieldValidation;
 use crate::http::status::{Cause, Result, Status};
 use crate::identity::{CALLER, Caller, FORWARDED};
@@ -28,7 +29,7 @@ use crate::liveness::{Beat, TTL, parse_ttl};
 use crate::view::Workload;
 
 /// What a heartbeat says. All of it may be absent once the workload is registered.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Heartbeat {
     /// How long the workload counts as alive after this.
@@ -63,12 +64,11 @@ pub(super) async fn beat(
         return forward(&app, &caller, &owner, &parts, bytes).await;
     }
     let leaving = parts.method == Method::DELETE;
-    let mut said = Heartbeat::default();
-    if !bytes.iter().all(u8::is_ascii_whitespace) && !leaving {
-        let value = body::value(Media::document(&parts.headers)?, &bytes)?;
-        said = serde_json::from_value(value)
-            .map_err(|e| Status::bad_request(format!("the heartbeat: {e}")))?;
-    }
+    let said: Heartbeat = if leaving {
+        Heartbeat::default()
+    } else {
+        body::parse("heartbeat", &parts.headers, &bytes)?
+    };
     let ttl = register(&app, &caller, &workload, &said).await?;
     let healthy = said.healthy && !leaving;
     let (done, recorded) = oneshot::channel();

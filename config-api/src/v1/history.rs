@@ -11,6 +11,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode};
 use model::{Key, Kind, Object, Revision};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::ChangeRecord;
@@ -18,7 +19,7 @@ use store::ChangeRecord;
 use super::batch::{self, Step};
 use crate::access::Role;
 use crate::app::App;
-use crate::http::body::{self, Media};
+use crate::http::body;
 use crate::http::negotiate::Accept;
 use crate::http::query::{Params, invalid, parse_resource_version};
 use crate::http::status::{Result, Status};
@@ -152,7 +153,7 @@ fn change(record: &ChangeRecord) -> Value {
 }
 
 /// What to roll back. Without a resource: everything. Without a destination: the last change.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Rollback {
     group: Option<String>,
@@ -164,6 +165,7 @@ struct Rollback {
     /// Back to this generation of the one resource.
     generation: Option<i64>,
     /// Undo this one change, by its id.
+    #[schemars(with = "Option<String>", extend("format" = "uuid"))]
     change: Option<uuid::Uuid>,
 }
 
@@ -177,13 +179,7 @@ pub(super) async fn rollback(
     let accept = Accept::of(&headers, &[])?;
     let dry_run = params.dry_run()?;
     let bytes = body::read(&headers, request.into_body(), app.config.max_body_bytes).await?;
-    let value = if bytes.is_empty() {
-        json!({})
-    } else {
-        body::value(Media::document(&headers)?, &bytes)?
-    };
-    let wanted: Rollback = serde_json::from_value(value)
-        .map_err(|e| Status::bad_request(format!("the rollback: {e}")))?;
+    let wanted: Rollback = body::parse("rollback", &headers, &bytes)?;
     let steps = wanted.steps(&app).await?;
     batch::permit(&caller, "rollback", Role::Editor, &steps)?;
     let done = batch::run(&app, &steps, dry_run, &caller.author("rollback")).await?;

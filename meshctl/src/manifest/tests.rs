@@ -83,7 +83,7 @@ fn what_is_no_manifest_says_where() {
     let message = |text| read(text).unwrap_err().to_string();
     assert_eq!(
         message("kind: A\n---\nkind: B\nx: \0\n"),
-        "shop.yaml:4: there is a NUL character; YAML is text"
+        "shop.yaml:4:1: there is a NUL character; YAML is text"
     );
     assert_eq!(
         message("a: 1\n---\n- 1\n"),

@@ -39,7 +39,7 @@ pub(crate) fn page(wanted: &str, style: Style) -> Result<String, Error> {
         namespaces @ Resource::Namespace => namespaces.kind("explain")?,
     };
     let schema = model::schema(kind).ok_or(Error::Unsupported(kind))?;
-    explain(kind, &schema, path, style)
+    explain(kind, schema, path, style)
 }
 
 /// The page about a path in the schema of a kind.

@@ -7,7 +7,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::validate::{Findings, validate};
-use crate::{DecodeError, Kind, Object, Resource, unsupported};
+use crate::{DecodeError, Kind, Object, Resource, schema, shape, unsupported};
 
 /// A rule that a field breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,40 +93,15 @@ pub fn check(mut object: Object, options: Options) -> Result<Checked, Vec<FieldE
         Treat::Warn => warnings.push(error.to_string()),
         Treat::Ignore => {}
     };
-    let mut unknown = 0;
-    let resource = loop {
-        match object.decode() {
-            Ok(resource) => break Some(resource),
-            Err(error)
-                if unknown < MOST
-                    && is_unknown(&error)
-                    && remove(&mut object.spec, &error.field) =>
-            {
-                unknown += 1;
-                let rule = nearest(&error);
-                treat(
-                    FieldError {
-                        field: error.field,
-                        value: String::new(),
-                        rule,
-                        reason: Reason::Unknown,
-                    },
-                    options.unknown,
-                    &mut errors,
-                );
-            }
-            Err(DecodeError { field, reason }) => {
-                let value = show(&given, &field);
-                errors.push(FieldError {
-                    field,
-                    value,
-                    rule: plain(reason),
-                    reason: Reason::Invalid,
-                });
-                break None;
+    if let Some(schema) = schema(object.kind) {
+        for error in shape(schema, &mut object.spec, "spec") {
+            match error.reason {
+                Reason::Unknown => treat(error, options.unknown, &mut errors),
+                _ => errors.push(error),
             }
         }
-    };
+    }
+    let unread = errors.iter().any(|error| error.reason != Reason::Unknown);
     for field in unsupported::fields(object.kind, &object.spec) {
         let error = FieldError {
             value: show(&given, &field),
@@ -136,8 +111,20 @@ pub fn check(mut object: Object, options: Options) -> Result<Checked, Vec<FieldE
         };
         treat(error, options.unsupported, &mut errors);
     }
-    let Some(resource) = resource else {
+    if unread {
+        errors.truncate(MOST);
         return Err(errors);
+    }
+    let resource = match object.decode() {
+        Ok(resource) => resource,
+        Err(DecodeError { field, reason }) => {
+            return Err(vec![FieldError {
+                value: show(&given, &field),
+                field,
+                rule: reason,
+                reason: Reason::Invalid,
+            }]);
+        }
     };
     let mut findings = Findings::default();
     validate(&resource.spec, &mut findings);
@@ -185,54 +172,6 @@ fn not_built(kind: Kind) -> FieldError {
     }
 }
 
-/// Serde's message without names of Rust's types.
-fn plain(reason: String) -> String {
-    let most = match reason.rsplit_once(", expected ") {
-        Some((what, "u16")) if what.starts_with("invalid value") => u32::from(u16::MAX),
-        Some((what, "u32")) if what.starts_with("invalid value") => u32::MAX,
-        _ => return reason,
-    };
-    format!("must be a whole number from 0 to {most}")
-}
-
-fn is_unknown(error: &DecodeError) -> bool {
-    error.reason.starts_with("unknown field `")
-}
-
-/// Serde's message with the known name that is nearest to what was written.
-fn nearest(error: &DecodeError) -> String {
-    let mut names = error.reason.split('`').skip(1).step_by(2);
-    let written = names.next().unwrap_or_default();
-    let near = names.map(|name| (distance(written, name), name)).min();
-    match near {
-        Some((distance, name)) if distance <= 1 + name.len() / 3 => {
-            format!("unknown field; did you mean {name}?")
-        }
-        _ => format!(
-            "unknown field; {}",
-            error
-                .reason
-                .split_once(", ")
-                .map_or("there is none here", |(_, known)| known)
-        ),
-    }
-}
-
-/// The edits (insert, delete, replace a character) from one name to the other, without regard to case.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.chars().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 /// The steps of a path like `spec.http[0].headers.x-a`, after `spec`.
 fn steps(field: &str) -> impl Iterator<Item = &str> {
     field
@@ -242,7 +181,7 @@ fn steps(field: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The value at a path.
-fn find<'v>(spec: &'v mut Value, steps: &[&str]) -> Option<&'v mut Value> {
+fn find<'v>(spec: &'v Value, steps: &[&str]) -> Option<&'v Value> {
     let Some((first, rest)) = steps.split_first() else {
         return Some(spec);
     };
@@ -252,31 +191,24 @@ fn find<'v>(spec: &'v mut Value, steps: &[&str]) -> Option<&'v mut Value> {
             let taken = (1..=steps.len())
                 .rev()
                 .find(|taken| map.contains_key(&steps[..*taken].join(".")))?;
-            find(map.get_mut(&steps[..taken].join("."))?, &steps[taken..])
+            find(map.get(&steps[..taken].join("."))?, &steps[taken..])
         }
-        Value::Array(items) => find(items.get_mut(first.parse::<usize>().ok()?)?, rest),
+        Value::Array(items) => find(items.get(first.parse::<usize>().ok()?)?, rest),
         _ => None,
     }
-}
-
-/// Removes the field at a path; whether it was there.
-fn remove(spec: &mut Value, field: &str) -> bool {
-    let steps: Vec<_> = steps(field).collect();
-    (0..steps.len())
-        .rev()
-        .any(|parent| match find(spec, &steps[..parent]) {
-            Some(Value::Object(map)) => map.shift_remove(&steps[parent..].join(".")).is_some(),
-            _ => false,
-        })
 }
 
 /// The value at a path as JSON, shortened.
 fn show(spec: &Value, field: &str) -> String {
     let steps: Vec<_> = steps(field).collect();
-    let mut spec = spec.clone();
-    let Some(value) = find(&mut spec, &steps).filter(|_| field.starts_with("spec")) else {
+    let Some(value) = find(spec, &steps).filter(|_| field.starts_with("spec")) else {
         return String::new();
     };
+    shorten(value)
+}
+
+/// A value as JSON, shortened.
+pub(crate) fn shorten(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -288,4 +220,4 @@ fn show(spec: &Value, field: &str) -> String {
 mod tests;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

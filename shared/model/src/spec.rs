@@ -34,7 +34,7 @@ pub use traffic_policy::*;
 pub use virtual_service::*;
 pub use workload::*;
 
-use crate::{Key, Kind, Metadata, Object};
+use crate::{Key, Kind, Metadata, Object, schema, shape};
 
 /// A resource with its spec typed.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,17 +133,22 @@ impl Object {
     fn read<T: DeserializeOwned>(&self) -> Result<Arc<T>, DecodeError> {
         serde_path_to_error::deserialize(&self.spec)
             .map(Arc::new)
-            .map_err(|error| {
-                let path = error.path().to_string();
-                let field = if path == "." {
-                    "spec".to_owned()
-                } else {
-                    format!("spec.{path}")
-                };
-                DecodeError {
-                    field,
-                    reason: error.inner().to_string(),
-                }
-            })
+            .map_err(|error| self.explain(&error.path().to_string()))
+    }
+
+    /// Why the spec cannot be read. What reads it stopped at this path, but does not say it in words for people.
+    fn explain(&self, path: &str) -> DecodeError {
+        let mut spec = self.spec.clone();
+        let found = schema(self.kind).map(|schema| shape(schema, &mut spec, "spec"));
+        match found.into_iter().flatten().next() {
+            Some(first) => DecodeError {
+                field: first.field,
+                reason: first.rule,
+            },
+            None => DecodeError {
+                field: format!("spec.{path}"),
+                reason: "is not a value that this field takes".into(),
+            },
+        }
     }
 }

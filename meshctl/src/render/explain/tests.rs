@@ -48,7 +48,7 @@ fn every_field_of_every_kind_is_explained() {
         let mut open = vec![String::new()];
         while let Some(wanted) = open.pop() {
             let page =
-                explain(kind, &schema, &wanted, PLAIN).unwrap_or_else(|e| panic!("{wanted}: {e}"));
+                explain(kind, schema, &wanted, PLAIN).unwrap_or_else(|e| panic!("{wanted}: {e}"));
             explained += 1;
             let rows = page
                 .lines()

@@ -1,6 +1,8 @@
 //! Documents in the style of Istio's samples: all of them are read and keep every rule.
 #![allow(clippy::unwrap_used)]
 
+use serde_json::Value;
+
 use crate::{Kind, Metadata, Object, Options, check, documents};
 
 const SAMPLES: &str = r#"
@@ -84,24 +86,42 @@ spec: {serviceAccount: details-legacy, address: 2.2.2.2, labels: {app: details-l
 ---
 kind: WorkloadGroup
 spec: {metadata: {labels: {app.kubernetes.io/name: reviews}, annotations: {a: b}}, template: {ports: {grpc: 3550, http: 8080}, serviceAccount: default}, probe: {initialDelaySeconds: 5, timeoutSeconds: 3, periodSeconds: 4, successThreshold: 3, failureThreshold: 3, httpGet: {path: /foo/bar, host: 127.0.0.1, port: 3100, scheme: HTTPS, httpHeaders: [{name: Lit-Header, value: Im-The-Best}]}}}
+---
+kind: MeshConfig
+spec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}, connectTimeout: 5s, defaultHttpRetryPolicy: {attempts: 2}, accessLogFile: /dev/stdout, defaultServiceExportTo: ["."]}
+---
+kind: RuntimeLayer
+spec: {workloadSelector: {labels: {app: a}}, layer: {a.b: true, c: {d: 1}}}
 "#;
+
+/// The kind and the spec of every sample.
+pub(crate) fn all() -> Vec<(Kind, Value)> {
+    let samples = documents(SAMPLES).unwrap().into_iter();
+    let kind = |name: &Value| {
+        let of = |group| Kind::from_gvk(group, "v1", name.as_str().unwrap());
+        of("networking.istio.io").or(of("weft.mesh")).unwrap()
+    };
+    samples
+        .map(|sample| (kind(&sample["kind"]), sample["spec"].clone()))
+        .collect()
+}
 
 #[test]
 fn documents_like_istios_are_accepted() {
-    let samples = documents(SAMPLES).unwrap();
-    assert_eq!(samples.len(), 17);
-    for (i, sample) in samples.into_iter().enumerate() {
-        let name = sample["kind"].as_str().unwrap();
+    let samples = all();
+    assert_eq!(samples.len(), 19);
+    for (i, (kind, spec)) in samples.into_iter().enumerate() {
+        let metadata = Metadata {
+            name: "sample".into(),
+            namespace: "default".into(),
+            ..Metadata::default()
+        };
         let object = Object {
-            kind: Kind::from_gvk("networking.istio.io", "v1alpha3", name).unwrap(),
-            metadata: Metadata {
-                name: "sample".into(),
-                namespace: "default".into(),
-                ..Metadata::default()
-            },
-            spec: sample["spec"].clone(),
+            kind,
+            metadata,
+            spec: spec.clone(),
         };
         let found = check(object, Options::default()).map(|checked| checked.object.spec);
-        assert_eq!(found, Ok(sample["spec"].clone()), "sample {i}, {name}");
+        assert_eq!(found, Ok(spec), "sample {i}, {kind}");
     }
 }
