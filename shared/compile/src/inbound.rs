@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use model::Spec;
 use model::mesh::View;
-use model::spec::{ConnectionPoolSettings, Sidecar, TrafficPolicy, WorkloadEntry};
+use model::spec::{ConnectionPoolSettings, DefaultEndpoint, Sidecar, TrafficPolicy, WorkloadEntry};
 use xds::Resource;
 use xds::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 
@@ -143,20 +143,14 @@ fn ports(
 fn by_sidecar(sidecar: &Sidecar, workload: &WorkloadEntry) -> BTreeMap<u16, Inbound> {
     let ports = sidecar.ingress.iter().map(|ingress| {
         let port = ingress.port.number;
-        let to = match ingress.default_endpoint.as_deref() {
-            None | Some("") => endpoint::Address::new(LOOPBACK, port),
-            Some(path) if path.starts_with("unix://") => endpoint::Address::new(path, port),
-            Some(address) => {
-                let (host, number) = address.rsplit_once(':').unwrap_or((address, ""));
-                let host = if host == ANY {
-                    workload.address.as_deref().unwrap_or_default()
-                } else {
-                    host
-                };
-                endpoint::Address::new(
-                    host.trim_matches(['[', ']']),
-                    number.parse().unwrap_or(port),
-                )
+        let to = match ingress.endpoint() {
+            None => endpoint::Address::new(LOOPBACK, port),
+            Some(DefaultEndpoint::Unix(path)) => endpoint::Address::new(&path, port),
+            Some(DefaultEndpoint::Local(to)) => {
+                endpoint::Address::new(&to.ip().to_string(), to.port())
+            }
+            Some(DefaultEndpoint::Workload(to)) => {
+                endpoint::Address::new(workload.address.as_deref().unwrap_or_default(), to)
             }
         };
         (

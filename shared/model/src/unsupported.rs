@@ -24,6 +24,7 @@ fn patterns(kind: Kind) -> &'static [&'static str] {
             "servers.[].tls.credentialName",
             "servers.[].tls.credentialNames",
             "servers.[].tls.tlsCertificates",
+            "servers.[].tls.caCertCredentialName",
             "servers.[].tls.verifyCertificateSpki",
             "servers.[].tls.verifyCertificateHash",
             "servers.[].defaultEndpoint",
@@ -31,12 +32,51 @@ fn patterns(kind: Kind) -> &'static [&'static str] {
         Kind::Sidecar => &["outboundTrafficPolicy.egressProxy", "ingress.[].tls"],
         // Envoy asks over the network only.
         Kind::WorkloadGroup => &["probe.exec"],
-        Kind::MeshConfig => &["outboundTrafficPolicy.egressProxy"],
+        Kind::MeshConfig => &[
+            "outboundTrafficPolicy.egressProxy",
+            "proxyListenPort",
+            "proxyInboundListenPort",
+            "proxyHttpPort",
+            "protocolDetectionTimeout",
+            "ingressClass",
+            "ingressService",
+            "ingressControllerMode",
+            "ingressSelector",
+            "enableTracing",
+            "accessLogEncoding",
+            "enableEnvoyAccessLogService",
+            "disableEnvoyListenerLog",
+            "defaultConfig",
+            "inboundTrafficPolicy",
+            "configSources",
+            "enableAutoMtls",
+            "trustDomain",
+            "trustDomainAliases",
+            "caCertificates",
+            "rootNamespace",
+            "dnsRefreshRate",
+            "h2UpgradePolicy",
+            "inboundClusterStatName",
+            "outboundClusterStatName",
+            "certificates",
+            "serviceSettings",
+            "enablePrometheusMerge",
+            "verifyCertificateAtClient",
+            "ca",
+            "extensionProviders",
+            "defaultProviders",
+            "discoverySelectors",
+            "pathNormalization",
+            "meshMTLS",
+            "tlsDefaults",
+            "compliancePolicy",
+            "serviceScopeConfigs",
+        ],
         _ => &[],
     }
 }
 
-/// The fields of a spec that have no effect yet, as paths.
+/// The fields of a spec that have no effect yet, as paths. What is there, but says nothing, is none of them.
 pub(crate) fn fields(kind: Kind, spec: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for pattern in patterns(kind) {
@@ -115,5 +155,66 @@ fn walk_values(value: &Value, steps: &[&str], path: &str, visit: &mut impl FnMut
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Options, Reason, Treat, schema};
+
+    /// Every field of Istio's MeshConfig is either read or said not to be supported; none is unknown.
+    #[test]
+    fn what_mesh_config_does_not_read_is_not_supported_yet() {
+        let fields = schema(Kind::MeshConfig).unwrap()["properties"]
+            .as_object()
+            .unwrap();
+        let unread = fields
+            .iter()
+            .filter(|(_, field)| field["x-kubernetes-preserve-unknown-fields"] == true);
+        let names: Vec<_> = unread.map(|(name, _)| name.as_str()).collect();
+        assert!(
+            names.contains(&"meshMTLS") && names.contains(&"h2UpgradePolicy"),
+            "{names:?}"
+        );
+        for name in names {
+            let object = |unsupported| {
+                let spec = json!({name: {"a": 1}});
+                let metadata = crate::Metadata {
+                    name: "default".into(),
+                    namespace: "istio-system".into(),
+                    ..Default::default()
+                };
+                crate::check(
+                    crate::Object {
+                        kind: Kind::MeshConfig,
+                        metadata,
+                        spec,
+                    },
+                    Options {
+                        unsupported,
+                        ..Options::default()
+                    },
+                )
+            };
+            let errors = object(Treat::Refuse).unwrap_err();
+            let found: Vec<_> = errors
+                .iter()
+                .map(|e| (e.field.as_str(), e.reason))
+                .collect();
+            assert_eq!(
+                found,
+                [(format!("spec.{name}").as_str(), Reason::Unsupported)]
+            );
+            let stored = object(Treat::Warn).unwrap();
+            assert_eq!(
+                (stored.warnings.len(), &stored.object.spec[name]),
+                (1, &json!({"a": 1}))
+            );
+        }
     }
 }

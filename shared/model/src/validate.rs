@@ -130,11 +130,7 @@ pub(crate) fn validate(spec: &Spec, findings: &mut Findings) {
         Spec::MeshConfig(spec) => traffic_policy::mesh_config(spec, &path, findings),
         Spec::RuntimeLayer(spec) => {
             if let Some(selector) = &spec.workload_selector {
-                names::labels(
-                    &selector.labels,
-                    &path.at("workloadSelector.labels"),
-                    findings,
-                );
+                names::selector(selector, &path.at("workloadSelector"), findings);
             }
         }
     }

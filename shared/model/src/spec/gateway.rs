@@ -53,6 +53,8 @@ pub struct ServerTlsSettings {
     pub ca_crl: Option<String>,
     /// A secret that holds certificate, key and authorities.
     pub credential_name: Option<String>,
+    /// A secret that holds the authorities alone. Not supported yet.
+    pub ca_cert_credential_name: Option<String>,
     /// Several of them, one per type of key.
     pub credential_names: Vec<String>,
     /// Pairs of certificate and key, one per type of key.

@@ -7,9 +7,29 @@ use super::{
     Duration, HttpRetry, LocalityLoadBalancerSetting, OutboundTrafficPolicy, TcpKeepalive,
 };
 
+/// A field of Istio's that has no effect yet. It is refused, or stored with a warning; nothing reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct NotYet(serde_json::Value);
+
+impl JsonSchema for NotYet {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "NotYet".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "Not supported yet.",
+            "x-kubernetes-preserve-unknown-fields": true,
+        })
+    }
+}
+
 /// What holds for the whole mesh. The fields are those of Istio's MeshConfig.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "what is not supported yet says so by its type")]
 pub struct MeshConfig {
     /// What happens to connections to unknown destinations.
     pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
@@ -31,4 +51,42 @@ pub struct MeshConfig {
     pub default_virtual_service_export_to: Vec<String>,
     /// `exportTo` of DestinationRules that do not say.
     pub default_destination_rule_export_to: Vec<String>,
+    pub proxy_listen_port: NotYet,
+    pub proxy_inbound_listen_port: NotYet,
+    pub proxy_http_port: NotYet,
+    pub protocol_detection_timeout: NotYet,
+    pub ingress_class: NotYet,
+    pub ingress_service: NotYet,
+    pub ingress_controller_mode: NotYet,
+    pub ingress_selector: NotYet,
+    pub enable_tracing: NotYet,
+    pub access_log_encoding: NotYet,
+    pub enable_envoy_access_log_service: NotYet,
+    pub disable_envoy_listener_log: NotYet,
+    pub default_config: NotYet,
+    pub inbound_traffic_policy: NotYet,
+    pub config_sources: NotYet,
+    pub enable_auto_mtls: NotYet,
+    pub trust_domain: NotYet,
+    pub trust_domain_aliases: NotYet,
+    pub ca_certificates: NotYet,
+    pub root_namespace: NotYet,
+    pub dns_refresh_rate: NotYet,
+    pub h2_upgrade_policy: NotYet,
+    pub inbound_cluster_stat_name: NotYet,
+    pub outbound_cluster_stat_name: NotYet,
+    pub certificates: NotYet,
+    pub service_settings: NotYet,
+    pub enable_prometheus_merge: NotYet,
+    pub verify_certificate_at_client: NotYet,
+    pub ca: NotYet,
+    pub extension_providers: NotYet,
+    pub default_providers: NotYet,
+    pub discovery_selectors: NotYet,
+    pub path_normalization: NotYet,
+    #[serde(rename = "meshMTLS")]
+    pub mesh_mtls: NotYet,
+    pub tls_defaults: NotYet,
+    pub compliance_policy: NotYet,
+    pub service_scope_configs: NotYet,
 }

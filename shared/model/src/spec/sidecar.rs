@@ -32,12 +32,59 @@ pub struct IngressListener {
     /// How connections come here.
     #[serde(default)]
     pub capture_mode: CaptureMode,
-    /// Where to send: `127.0.0.1:PORT`, `[::1]:PORT`, `0.0.0.0:PORT` (the workload's address) or `unix:///path`.
+    /// Where to send: `:PORT`, `127.0.0.1:PORT`, `[::1]:PORT`, `0.0.0.0:PORT` or `[::]:PORT` (the workload's address), or
+    /// `unix:///path`.
     pub default_endpoint: Option<String>,
     /// TLS settings.
     pub tls: Option<ServerTlsSettings>,
     /// The limits of what comes in here.
     pub connection_pool: Option<ConnectionPoolSettings>,
+}
+
+/// Where an ingress listener sends to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DefaultEndpoint {
+    /// A port of the local host.
+    Local(std::net::SocketAddr),
+    /// A port of the workload's own address.
+    Workload(u16),
+    /// A Unix socket, as `unix:///path`.
+    Unix(String),
+}
+
+impl std::str::FromStr for DefaultEndpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            "must be :PORT, 127.0.0.1:PORT, [::1]:PORT, 0.0.0.0:PORT, [::]:PORT or unix:///path"
+                .to_owned()
+        };
+        if let Some(path) = text.strip_prefix("unix://") {
+            let absolute = path.starts_with('/') || path.starts_with('@');
+            return absolute
+                .then(|| Self::Unix(text.to_owned()))
+                .ok_or_else(wrong);
+        }
+        let address = if text.starts_with(':') {
+            format!("127.0.0.1{text}")
+        } else {
+            text.to_owned()
+        };
+        match address.parse::<std::net::SocketAddr>() {
+            Ok(address) if address.port() == 0 => Err(wrong()),
+            Ok(address) if address.ip().is_unspecified() => Ok(Self::Workload(address.port())),
+            Ok(address) if address.ip().is_loopback() => Ok(Self::Local(address)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl IngressListener {
+    /// Where it sends to, if it says; `None` too where that cannot be read, which validation refuses.
+    pub fn endpoint(&self) -> Option<DefaultEndpoint> {
+        self.default_endpoint.as_deref()?.parse().ok()
+    }
 }
 
 /// What goes out, and from where.

@@ -20,11 +20,7 @@ pub(super) fn validate(spec: &DestinationRule, path: &Path, findings: &mut Findi
         .map(|(path, subset)| (path.at("name"), &subset.name));
     findings.unique(named, "the subset");
     if let Some(selector) = &spec.workload_selector {
-        names::labels(
-            &selector.labels,
-            &path.at("workloadSelector.matchLabels"),
-            findings,
-        );
+        names::selector(selector, &path.at("workloadSelector"), findings);
     }
     names::export_to(&spec.export_to, false, path, findings);
     let beyond = spec.export_to.len() > 1 || spec.export_to.iter().any(|to| to == "*");

@@ -1,7 +1,5 @@
 //! Rules of `Gateway`.
 
-use std::collections::BTreeMap;
-
 use super::{Findings, Path, names};
 use crate::spec::{Gateway, Server, ServerTlsMode, ServerTlsSettings};
 
@@ -22,28 +20,6 @@ pub(super) fn validate(spec: &Gateway, path: &Path, findings: &mut Findings) {
     );
     let named = each().filter_map(|(path, server)| Some((path.at("name"), server.name.as_ref()?)));
     findings.unique(named, "the server name");
-    conflicts(spec, path, findings);
-}
-
-/// Servers may share a port only if one listener can serve them all: plain HTTP together, or TLS by server name.
-fn conflicts(spec: &Gateway, path: &Path, findings: &mut Findings) {
-    let mut listeners: BTreeMap<(Option<&str>, u16), (String, Family)> = BTreeMap::new();
-    for (path, server) in path.each("servers", &spec.servers) {
-        let family = family(server);
-        let at = (server.bind.as_deref(), server.port.number);
-        match listeners.get(&at) {
-            Some((first, other)) if *other != family || family == Family::Tcp => {
-                let rule = format!(
-                    "is taken by {first} with another protocol; one listener cannot serve both"
-                );
-                findings.error(&path.at("port.number"), rule);
-            }
-            Some(_) => {}
-            None => {
-                listeners.insert(at, (path.0.clone(), family));
-            }
-        }
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

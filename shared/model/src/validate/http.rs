@@ -65,6 +65,9 @@ pub(super) fn route(route: &HttpRoute, delegate: bool, path: &Path, findings: &m
     }
     for (path, matches) in path.each("match", &route.matches) {
         matching(matches, &path, findings);
+        if delegate || route.delegate.is_some() {
+            without_regex(matches, &path, findings);
+        }
     }
     for (path, to) in path.each("route", &route.route) {
         destination(&to.destination, &path.at("destination"), findings);
@@ -202,6 +205,31 @@ fn matching(value: &HttpMatchRequest, path: &Path, findings: &mut Findings) {
         path,
         findings,
     );
+}
+
+/// Whether one regular expression contains another cannot be told, so neither side of a delegation has any.
+fn without_regex(value: &HttpMatchRequest, path: &Path, findings: &mut Findings) {
+    let rule = "cannot be used where routes are delegated, on either side: a delegate's match must be within the root's, which cannot be told of regular expressions; use exact or prefix";
+    let strings = [
+        ("uri", &value.uri),
+        ("scheme", &value.scheme),
+        ("method", &value.method),
+        ("authority", &value.authority),
+    ];
+    for (field, value) in strings {
+        let regex = matches!(value, Some(StringMatch::Regex(_)));
+        findings.ensure(!regex, &path.at(field).at("regex"), rule);
+    }
+    let maps = [
+        ("headers", &value.headers),
+        ("withoutHeaders", &value.without_headers),
+        ("queryParams", &value.query_params),
+    ];
+    for (field, map) in maps {
+        for (name, _) in map.iter().filter(|(_, value)| value.regex.is_some()) {
+            findings.error(&path.at(field).at(name).at("regex"), rule);
+        }
+    }
 }
 
 fn redirect(value: &HttpRedirect, path: &Path, findings: &mut Findings) {
@@ -358,6 +386,11 @@ fn fault(value: &HttpFaultInjection, path: &Path, findings: &mut Findings) {
     }
 }
 
+/// The methods of HTTP that preflights may allow, as in Istio; each by its name, without a wildcard.
+const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE",
+];
+
 fn mirrors(route: &HttpRoute, path: &Path, findings: &mut Findings) {
     let both = route.mirror.is_some() && !route.mirrors.is_empty();
     findings.ensure(
@@ -387,6 +420,8 @@ fn mirrors(route: &HttpRoute, path: &Path, findings: &mut Findings) {
 fn cors(value: &CorsPolicy, path: &Path, findings: &mut Findings) {
     for (path, origin) in path.each("allowOrigins", &value.allow_origins) {
         names::string_match(origin, &path, findings);
+        let nothing = *origin == StringMatch::Exact(String::new());
+        findings.ensure(!nothing, &path.at("exact"), "must not be empty");
     }
     for (field, list) in [
         ("allowHeaders", &value.allow_headers),
@@ -397,9 +432,8 @@ fn cors(value: &CorsPolicy, path: &Path, findings: &mut Findings) {
         }
     }
     for (path, method) in path.each("allowMethods", &value.allow_methods) {
-        let fine =
-            method == "*" || (!method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase()));
-        findings.ensure(fine, &path, "must be a method in capitals, such as GET");
+        let rule = || format!("must be one of {}", METHODS.join(", "));
+        findings.ensure(METHODS.contains(&method.as_str()), &path, rule());
     }
     if let Some(age) = value.max_age {
         findings.ensure(

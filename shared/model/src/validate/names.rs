@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{Findings, Path};
-use crate::spec::{Duration, HeaderMatch, Labels, Percent, StringMatch};
+use crate::spec::{Duration, HeaderMatch, Labels, Percent, StringMatch, WorkloadSelector};
 
 /// How large a compiled regular expression may become, in bytes; RE2 in Envoy has a limit of its own.
 const REGEX_SIZE: usize = 1 << 20;
@@ -231,6 +231,17 @@ pub(super) fn labels(labels: &Labels, path: &Path, findings: &mut Findings) {
     }
 }
 
+/// A selector; without labels it selects every workload, which people should know.
+pub(super) fn selector(selector: &WorkloadSelector, path: &Path, findings: &mut Findings) {
+    if selector.labels.is_empty() {
+        findings.warn(
+            path,
+            "has no labels, so it selects every workload; leave it out to say so",
+        );
+    }
+    labels(&selector.labels, &path.at("labels"), findings);
+}
+
 /// A string match whose pattern says something.
 pub(super) fn string_match(value: &StringMatch, path: &Path, findings: &mut Findings) {
     match value {
@@ -276,6 +287,15 @@ pub(super) fn export_to(values: &[String], service: bool, path: &Path, findings:
         values.iter().map(|value| (path.clone(), value)),
         "the namespace",
     );
+}
+
+/// A protocol, or none: then the name of the port says it, or it is TCP.
+pub(super) fn protocol_or_none(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        Ok(())
+    } else {
+        protocol(text)
+    }
 }
 
 /// The protocols of ports.

@@ -23,7 +23,7 @@ pub(super) fn validate(spec: &ServiceEntry, path: &Path, findings: &mut Findings
         findings.ensure(
             !selector.labels.is_empty(),
             &path.at("labels"),
-            "must have at least one label",
+            "must have at least one label: a service is never every workload of its namespace",
         );
         findings.ensure(
             spec.endpoints.is_empty(),

@@ -1,19 +1,11 @@
 //! Rules of `Sidecar`.
 
-use std::net::SocketAddr;
-
 use super::{Findings, Path, names, traffic_policy};
-use crate::spec::{CaptureMode, EgressListener, IngressListener, Sidecar};
+use crate::spec::{CaptureMode, DefaultEndpoint, EgressListener, IngressListener, Sidecar};
 
 pub(super) fn validate(spec: &Sidecar, path: &Path, findings: &mut Findings) {
     if let Some(selector) = &spec.workload_selector {
-        let path = path.at("workloadSelector.labels");
-        findings.ensure(
-            !selector.labels.is_empty(),
-            &path,
-            "must have at least one label; leave the selector out for all workloads",
-        );
-        names::labels(&selector.labels, &path, findings);
+        names::selector(selector, &path.at("workloadSelector"), findings);
     }
     let empty = spec.ingress.is_empty()
         && spec.egress.is_empty()
@@ -58,7 +50,7 @@ fn ingress(listener: &IngressListener, path: &Path, findings: &mut Findings) {
     findings.rule(&path.at("port.number"), names::port(listener.port.number));
     findings.rule(
         &path.at("port.protocol"),
-        names::protocol(&listener.port.protocol),
+        names::protocol_or_none(&listener.port.protocol),
     );
     findings.ensure(
         listener.port.target_port.is_none(),
@@ -74,15 +66,8 @@ fn ingress(listener: &IngressListener, path: &Path, findings: &mut Findings) {
         .as_deref()
         .filter(|endpoint| !endpoint.is_empty())
     {
-        let local = endpoint.parse::<SocketAddr>().is_ok_and(|address| {
-            (address.ip().is_loopback() || address.ip().is_unspecified()) && address.port() > 0
-        });
-        let fine = local
-            || endpoint
-                .strip_prefix("unix://")
-                .is_some_and(|socket| socket.starts_with('/'));
-        let rule = "must be 127.0.0.1:PORT, [::1]:PORT, 0.0.0.0:PORT or unix:///path";
-        findings.ensure(fine, &path.at("defaultEndpoint"), rule);
+        let read = endpoint.parse::<DefaultEndpoint>().map(drop);
+        findings.rule(&path.at("defaultEndpoint"), read);
     }
     if let Some(pool) = &listener.connection_pool {
         traffic_policy::connection_pool(pool, &path.at("connectionPool"), findings);
@@ -93,7 +78,10 @@ fn egress(listener: &EgressListener, path: &Path, findings: &mut Findings) {
     let bind = listener.bind.as_deref().unwrap_or_default();
     match &listener.port {
         Some(port) => {
-            findings.rule(&path.at("port.protocol"), names::protocol(&port.protocol));
+            findings.rule(
+                &path.at("port.protocol"),
+                names::protocol_or_none(&port.protocol),
+            );
             let socket = bind.starts_with("unix://");
             findings.ensure(
                 socket || port.number > 0,

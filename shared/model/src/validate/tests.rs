@@ -325,11 +325,7 @@ fn gateway() {
                 Some(".servers[1].port.name"),
             ),
             ("/servers/1", server(port(80, "more", "HTTP")), None),
-            (
-                "/servers/1",
-                server(port(80, "tcp", "TCP")),
-                Some(".servers[1].port.number"),
-            ),
+            ("/servers/1", server(port(80, "tcp", "TCP")), None),
             (
                 "/servers/1",
                 server(port(443, "https", "HTTPS")),
@@ -472,14 +468,16 @@ fn sidecar() {
             ),
             (
                 "/ingress",
-                json!([{"port": port(80), "defaultEndpoint": "127.0.0.1:8080"}]),
+                json!([{"port": port(80), "defaultEndpoint": "127.0.0.1:8080"}, {"port": port(81), "defaultEndpoint": ":80"},
+                    {"port": port(82), "defaultEndpoint": "[::]:80"}, {"port": {"number": 83}, "defaultEndpoint": "unix://@a"}]),
                 None,
             ),
             (
-                "/workloadSelector",
-                json!({"labels": {}}),
-                Some(".workloadSelector.labels"),
+                "/ingress",
+                json!([{"port": port(80), "defaultEndpoint": ":0"}]),
+                Some(".ingress[0].defaultEndpoint"),
             ),
+            ("/workloadSelector", json!({}), None),
         ],
     );
 }

@@ -80,6 +80,64 @@ fn virtual_service() {
     );
 }
 
+/// `CorsPolicy`, and regular expressions where routes are delegated (`validateHTTPRouteMatchRequest`).
+#[test]
+fn cors_and_delegates() {
+    let base = json!({"hosts": ["a"], "http": [{"match": [{}], "route": [{"destination": {"host": "a"}}]}]});
+    let cors = "/http/0/corsPolicy";
+    let root = |matches: Value| json!({"match": [matches], "delegate": {"name": "b"}});
+    let rows = [
+        (
+            cors,
+            json!({"allowMethods": ["GET", "PATCH"], "allowHeaders": ["*"]}),
+            None,
+        ),
+        (
+            cors,
+            json!({"allowMethods": ["*"]}),
+            Some(".http[0].corsPolicy.allowMethods[0]"),
+        ),
+        (
+            cors,
+            json!({"allowMethods": ["get"]}),
+            Some(".http[0].corsPolicy.allowMethods[0]"),
+        ),
+        (
+            cors,
+            json!({"allowOrigins": [{"exact": ""}]}),
+            Some(".http[0].corsPolicy.allowOrigins[0].exact"),
+        ),
+        ("/http/0", root(json!({"uri": {"prefix": "/a"}})), None),
+        (
+            "/http/0",
+            root(json!({"uri": {"regex": "/a"}})),
+            Some(".http[0].match[0].uri.regex"),
+        ),
+        (
+            "/http/0",
+            root(json!({"headers": {"x": {"regex": "a"}}})),
+            Some(".http[0].match[0].headers.x.regex"),
+        ),
+        ("/http/0/match/0/uri", json!({"regex": "/a"}), None),
+    ];
+    table(Kind::VirtualService, &base, &rows);
+    let delegate = json!({"http": [{"match": [{}], "route": [{"destination": {"host": "a"}}]}]});
+    let rows = [
+        ("/http/0/match/0/uri", json!({"exact": "/a"}), None),
+        (
+            "/http/0/match/0/method",
+            json!({"regex": "G.*"}),
+            Some(".http[0].match[0].method.regex"),
+        ),
+        (
+            "/http/0/match/0/queryParams",
+            json!({"q": {"regex": "a"}}),
+            Some(".http[0].match[0].queryParams.q.regex"),
+        ),
+    ];
+    table(Kind::VirtualService, &delegate, &rows);
+}
+
 /// `ConnectionPoolSettings`, `OutlierDetection`, `HTTPCookie.ttl`, `ClientTLSSettings`, `DestinationRule.workloadSelector`.
 #[test]
 fn destination_rule() {
