@@ -133,11 +133,19 @@ impl Object {
     fn read<T: DeserializeOwned>(&self) -> Result<Arc<T>, DecodeError> {
         serde_path_to_error::deserialize(&self.spec)
             .map(Arc::new)
-            .map_err(|error| self.explain(&error.path().to_string()))
+            .map_err(|error| self.explain(&error.path().to_string(), &error.inner().to_string()))
     }
 
-    /// Why the spec cannot be read. What reads it stopped at this path, but does not say it in words for people.
-    fn explain(&self, path: &str) -> DecodeError {
+    /// Why the spec cannot be read. What reads it stopped at this path; what it says is in words for people only where they are
+    /// our own.
+    fn explain(&self, path: &str, said: &str) -> DecodeError {
+        const THEIRS: [&str; 5] = [
+            "invalid ",
+            "unknown ",
+            "missing ",
+            "duplicate ",
+            "expected ",
+        ];
         let mut spec = self.spec.clone();
         let found = schema(self.kind).map(|schema| shape(schema, &mut spec, "spec"));
         match found.into_iter().flatten().next() {
@@ -147,7 +155,11 @@ impl Object {
             },
             None => DecodeError {
                 field: format!("spec.{path}"),
-                reason: "is not a value that this field takes".into(),
+                reason: if THEIRS.iter().any(|theirs| said.starts_with(theirs)) {
+                    "is not a value that this field takes".into()
+                } else {
+                    said.to_owned()
+                },
             },
         }
     }
