@@ -42,27 +42,23 @@ impl App {
         Ok(revision)
     }
 
-    /// The view once it holds what this replica wrote, or as it is after a second.
+    /// The view once it holds what this replica wrote; as it is after a second, or at once if it cannot be kept up to date.
     pub(crate) async fn fresh_view(&self) -> View {
         let committed = Revision(self.committed.load(Ordering::Relaxed));
         let mut view = self.view.clone();
-        let caught_up = view.wait_for(|v| v.revision >= committed);
+        let caught_up = view.wait_for(|v| v.revision >= committed || v.stale.is_some());
         match tokio::time::timeout(Duration::from_secs(1), caught_up).await {
             Ok(Ok(view)) => view.clone(),
             _ => self.view.borrow().clone(),
         }
     }
 
-    /// What is to be warned about when this object stands beside what is stored.
-    pub(crate) fn analyse(&self, object: &Object) -> Vec<String> {
+    /// The status of an object, as far as it is known without asking the pushers. What was written a moment ago may be missing
+    /// in it; the next event tells.
+    pub(crate) fn local_status_of(&self, object: &Object) -> Option<Value> {
         // Copied first: the analysis must not hold the view's lock.
         let view = self.view.borrow().clone();
-        view.analyse(&[object]).pop().unwrap_or_default()
-    }
-
-    /// The status of an object, as far as it is known without asking the pushers.
-    pub(crate) fn local_status_of(&self, object: &Object) -> Option<Value> {
-        condition::local(object, &self.analyse(object))
+        condition::local(object, &view.analyse(object))
     }
 
     /// The status of an object.
@@ -75,7 +71,7 @@ impl App {
         };
         let said = Said::ask(&self.pushers, about).await;
         let of_it = said.by_key().remove(&object.key()).unwrap_or_default();
-        said.of(object, &of_it, &self.analyse(object))
+        said.of(object, &of_it, &self.fresh_view().await.analyse(object))
     }
 
     /// The status of each of these objects of one kind.
@@ -92,10 +88,11 @@ impl App {
         };
         let said = Said::ask(&self.pushers, about).await;
         let by_key = said.by_key();
+        let view = self.fresh_view().await;
         let status = |object: &Arc<Object>| {
             let key = object.key();
             let of_it = by_key.get(&key).map(Vec::as_slice).unwrap_or_default();
-            Some((key, said.of(object, of_it, &self.analyse(object))?))
+            Some((key, said.of(object, of_it, &view.analyse(object))?))
         };
         objects.iter().filter_map(status).collect()
     }

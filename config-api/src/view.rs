@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use imbl::{OrdMap, OrdSet};
 use model::mesh::{self, Mesh};
-use model::{Key, Object, Resource, Revision};
+use model::{Key, Object, Revision};
 use store::{Change, Event, Snapshot, Store, Undecodable};
 use telemetry::Check;
 use tokio::sync::watch;
@@ -45,24 +45,18 @@ impl View {
         }
     }
 
-    /// What is to be warned about when these objects stand beside what is stored: for each, in order.
-    pub(crate) fn analyse(&self, objects: &[&Object]) -> Vec<Vec<String>> {
+    /// What is to be warned about when this object stands beside what is stored.
+    pub(crate) fn analyse(&self, object: &Object) -> Vec<String> {
+        self.beside(&[object]).analyse(object)
+    }
+
+    /// What is stored, with these objects in it.
+    pub(crate) fn beside(&self, objects: &[&Object]) -> Beside {
         let mut mesh = self.mesh.clone();
-        let decoded: Vec<_> = objects
-            .iter()
-            .map(|o| o.decode().ok().map(Arc::new))
-            .collect();
-        for resource in decoded.iter().flatten() {
-            mesh.apply(mesh::Change::Put(resource.clone()));
+        for resource in objects.iter().filter_map(|object| object.decode().ok()) {
+            mesh.apply(mesh::Change::Put(Arc::new(resource)));
         }
-        let warnings = |resource: &Option<Arc<Resource>>| match resource {
-            Some(resource) => model::analyze(resource, &mesh)
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            None => Vec::new(),
-        };
-        decoded.iter().map(warnings).collect()
+        Beside(mesh)
     }
 
     /// The namespaces in use.
@@ -189,6 +183,20 @@ impl View {
             }
             (None, None) => check.ok(),
         }
+    }
+}
+
+/// What would be stored after a write.
+pub(crate) struct Beside(Mesh);
+
+impl Beside {
+    /// What is to be warned about an object of it.
+    pub(crate) fn analyse(&self, object: &Object) -> Vec<String> {
+        let Ok(resource) = object.decode() else {
+            return Vec::new();
+        };
+        let warnings = model::analyze(&resource, &self.0);
+        warnings.iter().map(ToString::to_string).collect()
     }
 }
 

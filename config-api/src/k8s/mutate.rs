@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequest, FromRequestParts};
 use axum::response::Response;
+use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use model::{Key, Object};
 use schemars::JsonSchema;
@@ -22,6 +22,7 @@ use super::selector::Selector;
 use super::target::{Collection, Item};
 use super::write::{self, Outcome, Precondition};
 use crate::app::App;
+use crate::condition;
 use crate::http::body::{self, Media};
 use crate::http::negotiate::Accept;
 use crate::http::query::{FieldValidation, Params, parse_resource_version};
@@ -29,165 +30,132 @@ use crate::http::status::{Result, Status};
 use crate::http::warning;
 use crate::identity::Caller;
 
-/// Everything a mutating request says besides its target.
-struct Ask {
+/// Everything a mutating request says besides its target, and who says it.
+pub(crate) struct Ask {
+    app: Arc<App>,
+    caller: Caller,
     accept: Accept,
     params: Params,
     headers: HeaderMap,
     dry_run: bool,
     validation: FieldValidation,
-    body: bytes::Bytes,
+    body: Bytes,
+}
+
+impl FromRequest<Arc<App>> for Ask {
+    type Rejection = Status;
+
+    async fn from_request(request: Request<Body>, app: &Arc<App>) -> Result<Self> {
+        let (mut parts, body) = request.into_parts();
+        let params = Params::from_request_parts(&mut parts, app).await?;
+        let caller = parts.extensions.remove::<Caller>();
+        let headers = parts.headers;
+        Ok(Self {
+            accept: Accept::of(&headers, &RENDERINGS)?,
+            dry_run: params.dry_run()?,
+            validation: params.field_validation()?,
+            body: body::read(&headers, body, app.config.max_body_bytes).await?,
+            app: app.clone(),
+            caller: caller.expect("every request is given its caller"),
+            params,
+            headers,
+        })
+    }
 }
 
 impl Ask {
-    async fn of(app: &App, params: Params, mut request: Request<Body>) -> Result<Self> {
-        let headers = std::mem::take(request.headers_mut());
-        let accept = Accept::of(&headers, &RENDERINGS)?;
-        let (dry_run, validation) = (params.dry_run()?, params.field_validation()?);
-        let body = body::read(&headers, request.into_body(), app.config.max_body_bytes).await?;
-        Ok(Self {
-            accept,
-            params,
-            headers,
-            dry_run,
-            validation,
-            body,
-        })
+    /// The resource in the body.
+    fn document(&self, place: &Place) -> Result<Admitted> {
+        let body = body::value(Media::document(&self.headers)?, &self.body)?;
+        admit(place, body, self.validation)
     }
 
-    /// The answer to a write.
-    fn answer(
+    /// Writes what `make` makes of the present state, and answers.
+    async fn write(
         &self,
-        app: &App,
+        verb: &str,
+        key: &Key,
         of: &Collection,
-        outcome: &Outcome,
-        mut warnings: Vec<String>,
+        precondition: Precondition,
+        make: impl Fn(Option<&Object>) -> Result<Admitted>,
     ) -> Result<Response> {
+        let author = self.caller.author(&format!("{verb} {key}"));
+        let (outcome, mut warnings) =
+            write::write(&self.app, key, precondition, self.dry_run, &author, make).await?;
         let code = if matches!(outcome, Outcome::Created(_)) {
             StatusCode::CREATED
         } else {
             StatusCode::OK
         };
         let object = outcome.object();
-        warnings.extend(app.analyse(object));
-        let body = read::one(
-            of,
-            object,
-            app.local_status_of(object),
-            self.accept,
-            &self.params,
-        )?;
+        let found = self.app.fresh_view().await.analyse(object);
+        let status = condition::local(object, &found);
+        let body = read::one(of, object, status, self.accept, &self.params)?;
+        warnings.extend(found);
         let mut response = self.accept.respond(code, &body);
-        response
-            .headers_mut()
-            .insert(header::ETAG, read::etag(object));
-        warning::add(response.headers_mut(), warnings.iter().map(String::as_str));
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, read::etag(object));
+        warning::add(headers, warnings.iter().map(String::as_str));
         Ok(response)
     }
 }
 
-pub(crate) async fn create(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    of: Collection,
-    params: Params,
-    request: Request<Body>,
-) -> Result<Response> {
-    let ask = Ask::of(&app, params, request).await?;
+pub(crate) async fn create(of: Collection, ask: Ask) -> Result<Response> {
     let Some(namespace) = of.namespace.clone() else {
         return Err(Status::method_not_allowed(
             "POST needs a namespace: /apis/{group}/{version}/namespaces/{namespace}/{plural}",
             "GET, HEAD, DELETE",
         ));
     };
-    let body = body::value(Media::document(&ask.headers)?, &ask.body)?;
     let place = Place {
         kind: of.kind,
         namespace,
         name: None,
     };
-    let Admitted { object, warnings } = admit(&place, body, ask.validation)?;
-    if let Some(version) = &object.metadata.resource_version {
+    let admitted = ask.document(&place)?;
+    if let Some(version) = &admitted.object.metadata.resource_version {
         return Err(Status::bad_request(format!(
             "metadata.resourceVersion: {version:?} must not be set on a resource that is to be created"
         )));
     }
-    let author = caller.author(&format!("create {}", object.key()));
-    let make = |_: Option<&Object>| Ok(object.clone());
-    let outcome = write::write(
-        &app,
-        &object.key(),
-        Precondition::Absent,
-        ask.dry_run,
-        &author,
-        make,
-    )
-    .await?;
-    ask.answer(&app, &of, &outcome, warnings)
+    let key = admitted.object.key();
+    let make = |_: Option<&Object>| Ok(admitted.clone());
+    ask.write("create", &key, &of, Precondition::Absent, make)
+        .await
 }
 
-pub(crate) async fn replace(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    item: Item,
-    params: Params,
-    request: Request<Body>,
-) -> Result<Response> {
-    let ask = Ask::of(&app, params, request).await?;
-    let body = body::value(Media::document(&ask.headers)?, &ask.body)?;
-    let place = place(&item);
-    let Admitted { object, warnings } = admit(&place, body, ask.validation)?;
-    let precondition = precondition(&ask.headers, object.metadata.resource_version.as_deref())?;
-    let author = caller.author(&format!("replace {}", item.key));
-    let make = |_: Option<&Object>| Ok(object.clone());
-    let outcome = write::write(&app, &item.key, precondition, ask.dry_run, &author, make).await?;
-    ask.answer(&app, &item.collection(), &outcome, warnings)
+pub(crate) async fn replace(item: Item, ask: Ask) -> Result<Response> {
+    let admitted = ask.document(&place(&item))?;
+    let version = admitted.object.metadata.resource_version.as_deref();
+    let precondition = precondition(&ask.headers, version)?;
+    let make = |_: Option<&Object>| Ok(admitted.clone());
+    ask.write("replace", &item.key, &item.collection(), precondition, make)
+        .await
 }
 
-pub(crate) async fn patch(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    item: Item,
-    params: Params,
-    request: Request<Body>,
-) -> Result<Response> {
-    let ask = Ask::of(&app, params, request).await?;
+pub(crate) async fn patch(item: Item, ask: Ask) -> Result<Response> {
     let patch = Patch::parse(Media::of(&ask.headers)?, &ask.body)?;
-    let place = place(&item);
-    let of = item.collection();
+    let (place, of) = (place(&item), item.collection());
     // The precondition of the URL's entity tag, and the one inside the patch, are checked against the same present state.
     let tag = match precondition(&ask.headers, None)? {
         Precondition::Any => Precondition::Present,
         other => other,
     };
-    let warnings = std::sync::Mutex::new(Vec::new());
     let make = |prior: Option<&Object>| {
         let prior = prior.ok_or_else(|| Status::not_found(&item.key))?;
         let patched = patch.apply(&item.key, super::present::object(&of, prior, None))?;
         let admitted = admit(&place, patched, ask.validation)?;
-        if admitted.object.metadata.resource_version != prior.metadata.resource_version {
-            let asked = admitted
-                .object
-                .metadata
-                .resource_version
-                .as_deref()
-                .unwrap_or("none");
+        let asked = admitted.object.metadata.resource_version.as_deref();
+        if asked != prior.metadata.resource_version.as_deref() {
+            let asked = asked.unwrap_or("none");
             return Err(Status::conflict(
                 &item.key,
                 format!("the object has been modified: the patch is for resourceVersion {asked}"),
             ));
         }
-        *warnings
-            .lock()
-            .expect("no code panics while it holds this lock") = admitted.warnings;
-        Ok(admitted.object)
+        Ok(admitted)
     };
-    let author = caller.author(&format!("patch {}", item.key));
-    let outcome = write::write(&app, &item.key, tag, ask.dry_run, &author, make).await?;
-    let warnings = warnings
-        .into_inner()
-        .expect("no code panics while it holds this lock");
-    ask.answer(&app, &of, &outcome, warnings)
+    ask.write("patch", &item.key, &of, tag, make).await
 }
 
 /// Kubernetes' `DeleteOptions`, as far as they mean something for objects without dependents. `propagationPolicy`,
@@ -222,21 +190,14 @@ impl DeleteOptions {
     }
 }
 
-pub(crate) async fn delete(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    item: Item,
-    params: Params,
-    request: Request<Body>,
-) -> Result<Response> {
-    let ask = Ask::of(&app, params, request).await?;
+pub(crate) async fn delete(item: Item, ask: Ask) -> Result<Response> {
     let options = DeleteOptions::of(&ask)?;
     let dry_run = options.dry_run(&ask);
     let preconditions = options.preconditions.unwrap_or_default();
     let precondition = precondition(&ask.headers, preconditions.resource_version.as_deref())?;
-    let author = caller.author(&format!("delete {}", item.key));
+    let author = ask.caller.author(&format!("delete {}", item.key));
     let gone = write::delete(
-        &app,
+        &ask.app,
         &item.key,
         precondition,
         preconditions.uid.as_deref(),
@@ -257,19 +218,14 @@ pub(crate) async fn delete(
 /// How many resources one transaction deletes at most when a whole collection goes.
 const DELETE_BATCH: usize = 100;
 
-pub(crate) async fn delete_collection(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    of: Collection,
-    params: Params,
-    request: Request<Body>,
-) -> Result<Response> {
-    let ask = Ask::of(&app, params, request).await?;
+pub(crate) async fn delete_collection(of: Collection, ask: Ask) -> Result<Response> {
     let dry_run = DeleteOptions::of(&ask)?.dry_run(&ask);
     let selector = Selector::of(&ask.params)?;
-    let found = read::collect(&app, &of, &selector, &ask.params).await?;
+    let found = read::collect(&ask.app, &of, &selector, &ask.params).await?;
     if !dry_run {
-        let author = caller.author(&format!("delete all {}", of.kind.plural()));
+        let author = ask
+            .caller
+            .author(&format!("delete all {}", of.kind.plural()));
         for batch in found.objects.chunks(DELETE_BATCH) {
             let ops = batch
                 .iter()
@@ -280,7 +236,7 @@ pub(crate) async fn delete_collection(
                     })
                 })
                 .collect();
-            app.commit(ops, author.clone()).await?;
+            ask.app.commit(ops, author.clone()).await?;
         }
     }
     let items: Vec<Value> = found

@@ -8,6 +8,7 @@ use model::{Key, Metadata, Object, Revision};
 use serde_json::Value;
 use store::{Author, Expect, Op};
 
+use super::admit::Admitted;
 use crate::app::App;
 use crate::http::status::{Result, Status};
 
@@ -51,28 +52,29 @@ pub(crate) enum Precondition {
 /// How often a write without a precondition is tried again when others write the same resource meanwhile.
 const ATTEMPTS: usize = 16;
 
-/// Writes what `make` makes of the present state, in one transaction.
+/// Writes what `make` makes of the present state, in one transaction. Returns what it came to, and what `make` warned about.
 pub(crate) async fn write(
     app: &App,
     key: &Key,
     precondition: Precondition,
     dry_run: bool,
     author: &Author,
-    make: impl Fn(Option<&Object>) -> Result<Object>,
-) -> Result<Outcome> {
+    make: impl Fn(Option<&Object>) -> Result<Admitted>,
+) -> Result<(Outcome, Vec<String>)> {
     for _ in 0..ATTEMPTS {
         let Present { prior, expect } = present(app, key).await?;
         check(key, precondition, prior.as_ref())?;
-        let outcome = next(prior.as_ref(), make(prior.as_ref())?)?;
+        let Admitted { object, warnings } = make(prior.as_ref())?;
+        let outcome = next(prior.as_ref(), object)?;
         if dry_run || matches!(outcome, Outcome::Unchanged(_)) {
-            return Ok(outcome);
+            return Ok((outcome, warnings));
         }
         let op = Op::Put {
             object: outcome.object().clone(),
             expect,
         };
         match app.commit(vec![op], author.clone()).await {
-            Ok(revision) => return Ok(at(outcome, revision)),
+            Ok(revision) => return Ok((at(outcome, revision), warnings)),
             Err(store::Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }

@@ -36,16 +36,7 @@ pub(super) async fn apply(
     let (steps, mut warnings) = read(&app, &params, &headers, request).await?;
     batch::permit(&caller, "apply", Role::Editor, &steps)?;
     let done = batch::run(&app, &steps, dry_run, &caller.author("apply")).await?;
-    let objects: Vec<_> = done
-        .planned
-        .iter()
-        .filter_map(|p| p.after.as_ref())
-        .collect();
-    let view = app.view.borrow().clone();
-    let analyses = view.analyse(&objects);
-    for (object, found) in objects.iter().zip(analyses) {
-        warnings.extend(found.into_iter().map(|w| format!("{}: {w}", object.key())));
-    }
+    analyse(&app, &done, &mut warnings).await;
     let mut body = done.to_json(dry_run);
     body["warnings"] = json!(warnings);
     let mut response = accept.respond(StatusCode::OK, &body);
@@ -61,9 +52,11 @@ pub(super) async fn diff(
     request: Request<Body>,
 ) -> Result<Response> {
     let accept = Accept::of(&headers, &[])?;
-    let (steps, warnings) = read(&app, &params, &headers, request).await?;
+    let (steps, mut warnings) = read(&app, &params, &headers, request).await?;
     batch::permit(&caller, "diff", Role::Viewer, &steps)?;
-    let Done { revision, planned } = batch::run(&app, &steps, true, &caller.author("diff")).await?;
+    let done = batch::run(&app, &steps, true, &caller.author("diff")).await?;
+    analyse(&app, &done, &mut warnings).await;
+    let Done { revision, planned } = done;
     let results: Vec<Value> = planned
         .iter()
         .filter(|p| p.result != "unchanged")
@@ -79,6 +72,17 @@ pub(super) async fn diff(
     let mut response = accept.respond(StatusCode::OK, &body);
     warning::add(response.headers_mut(), warnings.iter().map(String::as_str));
     Ok(response)
+}
+
+/// Adds what is to be warned about the objects of a batch, all of them standing beside what is stored.
+async fn analyse(app: &App, done: &Done, warnings: &mut Vec<String>) {
+    let after = done.planned.iter().filter_map(|p| p.after.as_ref());
+    let objects: Vec<_> = after.collect();
+    let beside = app.fresh_view().await.beside(&objects);
+    for object in objects {
+        let found = beside.analyse(object).into_iter();
+        warnings.extend(found.map(|w| format!("{}: {w}", object.key())));
+    }
 }
 
 /// What people declare of an object: without what only this API decides.

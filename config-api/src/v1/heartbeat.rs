@@ -23,7 +23,7 @@ use crate::http::body;
 use crate::http::query::FieldValidation;
 use crate::http::status::{Cause, Result, Status};
 use crate::identity::{CALLER, Caller, FORWARDED};
-use crate::k8s::admit::{Place, admit};
+use crate::k8s::admit::{Admitted, Place, admit};
 use crate::k8s::write::{self, Precondition};
 use crate::liveness::{Beat, TTL, parse_ttl};
 use crate::view::Workload;
@@ -118,10 +118,14 @@ async fn register(
     let ttl = parse_ttl(ttl).map_err(|e| invalid(&key, "ttl", e))?;
     if present.is_none_or(|p| made != *p) {
         let author = caller.author(&format!("heartbeat {key}"));
-        write::write(app, &key, Precondition::Any, false, &author, |prior| {
-            make(&key, prior, said)
-        })
-        .await?;
+        let make = |prior: Option<&Object>| {
+            let object = make(&key, prior, said)?;
+            Ok(Admitted {
+                object,
+                warnings: Vec::new(),
+            })
+        };
+        write::write(app, &key, Precondition::Any, false, &author, make).await?;
         app.fresh_view().await;
     }
     Ok(ttl)

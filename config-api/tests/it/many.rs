@@ -362,3 +362,62 @@ async fn what_is_missing_is_a_warning_until_it_is_there() {
     let (_, read) = api.get(&format!("{VS}/reviews")).await;
     assert!(read["status"].is_null(), "{read}");
 }
+
+fn resource(kind: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": {"name": name, "namespace": "shop"}, "spec": spec})
+}
+
+#[tokio::test]
+async fn a_write_a_diff_and_the_status_warn_alike() {
+    let api = Api::start().await;
+    let server =
+        json!({"port": {"number": 9000, "name": "tcp", "protocol": "TCP"}, "hosts": ["*"]});
+    let gateway = |name| {
+        resource(
+            "Gateway",
+            name,
+            json!({"selector": {"app": "gw"}, "servers": [server]}),
+        )
+    };
+    let workload = json!({"address": "127.0.0.9", "labels": {"app": "gw"}});
+    let first = list(&[resource("WorkloadEntry", "gw", workload), gateway("a")]);
+    let (code, applied) = api.post("/v1/apply", &first).await;
+    assert_eq!((code.as_u16(), &applied["warnings"]), (200, &json!([])));
+
+    let found = "spec.servers[0].port.number: takes the same connections as spec.servers[0] of Gateway shop/a, which is older and is in force; use another port or other hosts";
+    let warnings = json!([format!("Gateway shop/b: {found}")]);
+    let (_, diff) = api.post("/v1/diff", &gateway("b")).await;
+    assert_eq!(diff["warnings"], warnings);
+    let gateways = "/apis/networking.istio.io/v1/namespaces/shop/gateways";
+    let response = api.request(Method::POST, gateways).json(&gateway("b"));
+    let response = response.send().await.unwrap();
+    let header = response.headers()["warning"].to_str().unwrap().to_owned();
+    assert_eq!(header, format!("299 - \"{found}\""));
+    let (_, read) = api.get(&format!("{gateways}/b")).await;
+    assert_eq!(read["status"]["conditions"][0]["message"], found);
+}
+
+#[tokio::test]
+async fn a_write_right_after_another_sees_it() {
+    let api = Api::start().await;
+    let services = "/apis/networking.istio.io/v1/namespaces/shop/serviceentries";
+    for i in 0..30 {
+        let name = format!("s{i}");
+        let spec = json!({"hosts": [format!("{name}.shop.svc.cluster.local")],
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}], "resolution": "STATIC", "endpoints": [{"address": "127.0.0.2"}]});
+        let (code, made) = api
+            .post(services, &resource("ServiceEntry", &name, spec))
+            .await;
+        assert_eq!(code, 201, "{made}");
+        let response = api
+            .request(Method::POST, VS)
+            .json(&virtual_service(&name, &name));
+        let response = response.send().await.unwrap();
+        assert_eq!(response.status(), 201);
+        assert_eq!(
+            response.headers().get("warning"),
+            None,
+            "{name} was written before"
+        );
+    }
+}

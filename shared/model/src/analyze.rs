@@ -4,7 +4,9 @@
 //!
 //! *Invariant:* a resource that refers only to what exists, and that no other resource overrules, is given no warning.
 
+mod delegates;
 mod destination_rule;
+mod gateway;
 mod peer_authentication;
 mod references;
 mod selectors;

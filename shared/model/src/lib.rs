@@ -5,6 +5,7 @@
 
 mod analyze;
 mod check;
+pub mod delegation;
 mod documents;
 mod identity;
 mod key;

@@ -1,25 +1,13 @@
-//! Gateways and Sidecars: selectors that select nobody, and Sidecars for the same workloads.
+//! Sidecars: selectors that select nobody, and Sidecars for the same workloads.
 //!
 //! *Invariant:* whether a selected workload has a proxy that is connected is not looked at.
 
 use super::Analysis;
-use crate::mesh::{selects, workload_labels};
-use crate::spec::{Gateway, Labels, Sidecar, WorkloadSelector};
+use crate::spec::{Labels, Sidecar, WorkloadSelector};
 use crate::validate::Path;
 use crate::{Kind, Spec};
 
 impl Analysis<'_, '_> {
-    pub(super) fn gateway(&mut self, spec: &Gateway, path: &Path) {
-        let mut workloads = self
-            .mesh
-            .resources()
-            .filter(|r| r.spec.kind() == Kind::WorkloadEntry);
-        if !workloads.any(|workload| selects(&spec.selector, &workload_labels(workload))) {
-            let text = "selects no workload; a gateway is a WorkloadEntry with these labels";
-            self.warn(&path.at("selector"), text);
-        }
-    }
-
     pub(super) fn sidecar(&mut self, spec: &Sidecar, path: &Path) {
         let own = labels(spec.workload_selector.as_ref());
         if let Some(selector) = own {

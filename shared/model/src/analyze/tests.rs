@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{Metadata, Object};
 
+mod conflicts;
 mod shadowed;
 
 fn resource(kind: Kind, name: &str, created: &str, spec: &Value) -> Resource {

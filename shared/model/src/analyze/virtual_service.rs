@@ -1,4 +1,4 @@
-//! VirtualServices: gateways that do not serve their hosts, delegates that cannot delegate, hosts that another one holds.
+//! VirtualServices: gateways that do not serve their hosts, hosts that another one holds.
 //!
 //! *Invariant:* who wins is read from the mesh, by the rule that the mesh applies.
 
@@ -10,7 +10,7 @@ use crate::mesh::Age;
 use crate::mesh::host::{full_host, intersection};
 use crate::spec::{Gateway, VirtualService};
 use crate::validate::Path;
-use crate::{Key, Kind, Spec};
+use crate::{Key, Spec};
 
 impl Analysis<'_, '_> {
     pub(super) fn virtual_service(&mut self, spec: &VirtualService, path: &Path) {
@@ -18,14 +18,7 @@ impl Analysis<'_, '_> {
             self.served(spec, &path, name);
         }
         self.match_gateways(spec, path);
-        for (path, route) in path.each("http", &spec.http) {
-            if let Some(delegate) = &route.delegate {
-                let namespace = delegate.namespace.as_deref().filter(|ns| !ns.is_empty());
-                let namespace = namespace.unwrap_or(&self.resource.metadata.namespace);
-                let key = Key::new(Kind::VirtualService, namespace, delegate.name.as_str());
-                self.delegate(&path.at("delegate"), &key);
-            }
-        }
+        self.delegates(spec, path);
         if spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == "mesh") {
             self.conflicts(spec, path);
         }
@@ -85,17 +78,6 @@ impl Analysis<'_, '_> {
                 &path,
                 format!("never matches: {name:?} is not among spec.gateways"),
             );
-        }
-    }
-
-    /// A delegate that is there, but cannot be one.
-    fn delegate(&mut self, path: &Path, key: &Key) {
-        let found = self.view.resource(key).map(|found| &found.spec);
-        if let Some(Spec::VirtualService(delegate)) = found
-            && !delegate.hosts.is_empty()
-        {
-            let text = format!("{key} has hosts, so it is no delegate; remove its hosts");
-            self.warn(path, text);
         }
     }
 

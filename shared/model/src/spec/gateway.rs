@@ -35,6 +35,29 @@ pub struct Server {
     pub name: Option<String>,
 }
 
+/// What the connections of a server begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// HTTP in plaintext.
+    Http,
+    /// A TLS handshake.
+    Tls,
+    /// Anything.
+    Tcp,
+}
+
+impl Server {
+    /// What its connections begin with.
+    pub fn family(&self) -> Family {
+        match self.port.protocol.to_ascii_uppercase().as_str() {
+            "HTTPS" | "TLS" => Family::Tls,
+            "TCP" | "MONGO" if self.tls.is_some() => Family::Tls,
+            "TCP" | "MONGO" => Family::Tcp,
+            _ => Family::Http,
+        }
+    }
+}
+
 /// TLS settings of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

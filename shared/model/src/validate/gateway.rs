@@ -1,7 +1,7 @@
 //! Rules of `Gateway`.
 
 use super::{Findings, Path, names};
-use crate::spec::{Gateway, Server, ServerTlsMode, ServerTlsSettings};
+use crate::spec::{Family, Gateway, Server, ServerTlsMode, ServerTlsSettings};
 
 pub(super) fn validate(spec: &Gateway, path: &Path, findings: &mut Findings) {
     findings.ensure(
@@ -20,22 +20,6 @@ pub(super) fn validate(spec: &Gateway, path: &Path, findings: &mut Findings) {
     );
     let named = each().filter_map(|(path, server)| Some((path.at("name"), server.name.as_ref()?)));
     findings.unique(named, "the server name");
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
-    Http,
-    Tls,
-    Tcp,
-}
-
-fn family(server: &Server) -> Family {
-    match server.port.protocol.to_ascii_uppercase().as_str() {
-        "HTTPS" | "TLS" => Family::Tls,
-        "TCP" | "MONGO" if server.tls.is_some() => Family::Tls,
-        "TCP" | "MONGO" => Family::Tcp,
-        _ => Family::Http,
-    }
 }
 
 fn server(server: &Server, path: &Path, findings: &mut Findings) {
@@ -96,7 +80,7 @@ fn tls(server: &Server, path: &Path, findings: &mut Findings) {
         );
     };
     let path = path.at("tls");
-    if family(server) == Family::Http {
+    if server.family() == Family::Http {
         let redirect_only = ServerTlsSettings {
             https_redirect: tls.https_redirect,
             ..ServerTlsSettings::default()

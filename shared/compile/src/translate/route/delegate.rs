@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use model::spec::{HeaderMatch, HttpMatchRequest, HttpRoute, StringMatch};
+use model::delegation::contains;
+use model::spec::{HeaderMatch, HttpMatchRequest, HttpRoute};
 
 type Matches = BTreeMap<String, HeaderMatch>;
 
@@ -110,49 +111,6 @@ fn joined(root: &Option<String>, delegate: &Option<String>) -> Option<String> {
     match (root, delegate) {
         (Some(root), Some(delegate)) => Some(format!("{root}-{delegate}")),
         (root, delegate) => delegate.clone().or_else(|| root.clone()),
-    }
-}
-
-/// Whether a delegate's match only narrows the root's (`hasConflict`).
-fn contains(root: &HttpMatchRequest, delegate: &HttpMatchRequest) -> bool {
-    let strings = [
-        (&root.uri, &delegate.uri),
-        (&root.scheme, &delegate.scheme),
-        (&root.method, &delegate.method),
-        (&root.authority, &delegate.authority),
-    ];
-    let maps = [
-        (&root.headers, &delegate.headers),
-        (&root.headers, &delegate.without_headers),
-        (&root.query_params, &delegate.query_params),
-    ];
-    strings
-        .iter()
-        .all(|(root, inner)| narrows(root.as_ref(), inner.as_ref()))
-        && maps.iter().all(|(root, inner)| {
-            inner.iter().all(|(name, inner)| {
-                narrows(
-                    root.get(name).and_then(HeaderMatch::string_match).as_ref(),
-                    inner.string_match().as_ref(),
-                )
-            })
-        })
-        && root.ignore_uri_case == delegate.ignore_uri_case
-        && (root.port.is_none() || delegate.port.is_none() || root.port == delegate.port)
-}
-
-fn narrows(root: Option<&StringMatch>, delegate: Option<&StringMatch>) -> bool {
-    let (Some(root), Some(delegate)) = (root, delegate) else {
-        return true;
-    };
-    match (root, delegate) {
-        (StringMatch::Exact(root), StringMatch::Exact(delegate)) => root == delegate,
-        (
-            StringMatch::Prefix(root),
-            StringMatch::Prefix(delegate) | StringMatch::Exact(delegate),
-        ) => delegate.starts_with(root.as_str()),
-        // Whether one regular expression contains another cannot be told: Istio takes it as a conflict.
-        _ => false,
     }
 }
 
