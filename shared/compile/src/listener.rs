@@ -5,7 +5,7 @@
 mod http;
 mod pieces;
 
-use model::spec::TlsProtocol;
+use model::spec::{Subnet, TlsProtocol};
 use xds::pb::envoy::config::listener::v3 as lds;
 use xds::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 
@@ -100,14 +100,10 @@ pub(crate) fn sni(hosts: &[String]) -> Vec<String> {
 
 /// An address or a CIDR as Envoy takes it.
 pub(crate) fn cidr_range(text: &str) -> Option<pb::CidrRange> {
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, length.parse().ok()?),
-        None => (text, if text.contains(':') { 128 } else { 32 }),
-    };
-    address.parse::<std::net::IpAddr>().ok()?;
+    let (address, length) = text.parse::<Subnet>().ok()?.parts();
     Some(pb::CidrRange {
-        address_prefix: address.into(),
-        prefix_len: pb::u32_value(length),
+        address_prefix: address.to_string(),
+        prefix_len: pb::u32_value(length.into()),
     })
 }
 

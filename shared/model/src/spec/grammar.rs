@@ -115,6 +115,31 @@ pub struct Percent {
     pub value: f64,
 }
 
+/// An IP address, or an address with the length of a prefix: `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet(ipnet::IpNet);
+
+impl Subnet {
+    /// The address, and how many of its first bits count.
+    pub fn parts(self) -> (std::net::IpAddr, u8) {
+        (self.0.addr(), self.0.prefix_len())
+    }
+}
+
+impl FromStr for Subnet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let prefix = text.parse().map(Self);
+        prefix
+            .or_else(|_| {
+                text.parse::<std::net::IpAddr>()
+                    .map(|address| Self(address.into()))
+            })
+            .map_err(|_| "must be an IP address or a prefix, such as 10.0.0.0/8".into())
+    }
+}
+
 /// How a string is matched.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

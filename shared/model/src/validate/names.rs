@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{Findings, Path};
-use crate::spec::{Duration, HeaderMatch, Labels, Percent, StringMatch, WorkloadSelector};
+use crate::spec::{Duration, HeaderMatch, Labels, Percent, StringMatch, Subnet, WorkloadSelector};
 
 /// How large a compiled regular expression may become, in bytes; RE2 in Envoy has a limit of its own.
 const REGEX_SIZE: usize = 1 << 20;
@@ -82,11 +82,7 @@ pub(super) fn gateway(text: &str) -> Result<(), String> {
 
 /// An address, or an address with the length of a prefix.
 pub(super) fn subnet(text: &str) -> Result<(), String> {
-    if text.parse::<IpAddr>().is_ok() || text.parse::<ipnet::IpNet>().is_ok() {
-        Ok(())
-    } else {
-        Err("must be an IP address or a prefix, such as 10.0.0.0/8".into())
-    }
+    text.parse::<Subnet>().map(drop)
 }
 
 /// A regular expression that RE2 reads and that does not grow without measure.
