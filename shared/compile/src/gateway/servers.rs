@@ -186,24 +186,22 @@ pub(super) fn listener(
     let name = listener::name(address, port);
     let mut chains: Vec<(FilterChain, &Server<'_>)> = Vec::new();
     for server in servers {
-        for chain in server_chains(id, &name, port, server, read, part) {
-            let same = chains
-                .iter()
-                .find(|(other, _)| other.filter_chain_match == chain.filter_chain_match);
-            match same {
-                None => chains.push((chain, server)),
-                Some((_, older))
-                    if server.speaks() == Speaks::Http && older.speaks() == Speaks::Http => {}
-                Some((_, older)) => {
-                    let message = format!(
-                        "spec.servers[{}]: port {port} of {address} takes the same connections as spec.servers[{}] of Gateway {}/{}, which is in force",
-                        server.at, older.at, older.gateway.namespace, older.gateway.name
-                    );
-                    part.reports.insert(Report {
-                        key: server.gateway.clone(),
-                        message,
-                    });
-                }
+        for mut chain in server_chains(id, &name, port, server, read, part) {
+            let (left, older) = apart(&mut chain, &chains);
+            if let Some(older) = older
+                && !(server.speaks() == Speaks::Http && older.speaks() == Speaks::Http)
+            {
+                let message = format!(
+                    "spec.servers[{}]: port {port} of {address} takes the same connections as spec.servers[{}] of Gateway {}/{}, which is in force",
+                    server.at, older.at, older.gateway.namespace, older.gateway.name
+                );
+                part.reports.insert(Report {
+                    key: server.gateway.clone(),
+                    message,
+                });
+            }
+            if left {
+                chains.push((chain, server));
             }
         }
     }
@@ -217,6 +215,35 @@ pub(super) fn listener(
         filter_chains: chains,
         ..listener::listener(&name, address, port, pb::TrafficDirection::Outbound)
     })
+}
+
+/// Takes the server names out of a chain that older chains of the same condition have, for Envoy takes no listener with one
+/// twice. Whether anything is left of it, and whose it was.
+fn apart<'s, 'm>(
+    chain: &mut FilterChain,
+    older: &[(FilterChain, &'s Server<'m>)],
+) -> (bool, Option<&'s Server<'m>>) {
+    let mut condition = chain.filter_chain_match.take().unwrap_or_default();
+    let mut names = std::mem::take(&mut condition.server_names);
+    let all = names.is_empty();
+    let (mut left, mut whose) = (true, None);
+    for (other, server) in older {
+        let mut theirs = other.filter_chain_match.clone().unwrap_or_default();
+        let taken = std::mem::take(&mut theirs.server_names);
+        if theirs != condition {
+            continue;
+        }
+        let before = names.len();
+        names.retain(|name| !taken.contains(name));
+        if names.len() < before || (all && taken.is_empty()) {
+            whose = whose.or(Some(*server));
+            left = !names.is_empty();
+        }
+    }
+    condition.server_names = names;
+    chain.filter_chain_match =
+        (condition != listener::FilterChainMatch::default()).then_some(condition);
+    (left, whose)
 }
 
 fn server_chains(
