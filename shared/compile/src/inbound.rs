@@ -214,6 +214,7 @@ fn virtual_inbound(ports: &BTreeMap<u16, Inbound>, view: &mut View<'_, '_>) -> L
         "envoy.filters.listener.original_dst",
         pb::any(&OriginalDst::default()),
     );
+    let trap = listener::trap(VIRTUAL_INBOUND_PORT);
     let chains = ports.iter().map(|(port, inbound)| FilterChain {
         filter_chain_match: Some(FilterChainMatch {
             destination_port: pb::u32_value((*port).into()),
@@ -224,7 +225,7 @@ fn virtual_inbound(ports: &BTreeMap<u16, Inbound>, view: &mut View<'_, '_>) -> L
     let other = tcp::to_cluster(names::INBOUND_PASSTHROUGH, tcp::Connections::default());
     Listener {
         listener_filters: vec![original],
-        filter_chains: chains.collect(),
+        filter_chains: std::iter::once(trap).chain(chains).collect(),
         default_filter_chain: Some(listener::chain_of(listener::tcp_filter(&other))),
         ..listener::listener(
             "virtualInbound",

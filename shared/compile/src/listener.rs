@@ -12,7 +12,7 @@ use xds::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspect
 pub(crate) use http::{Http, Routes, http_filter};
 pub(crate) use pieces::{ListenerPiece, Takes, join};
 
-use crate::translate::{endpoint, pb, tcp};
+use crate::translate::{endpoint, names, pb, tcp};
 
 pub(crate) use lds::{Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter};
 
@@ -54,6 +54,19 @@ pub(crate) fn chain_of(filter: Filter) -> FilterChain {
     FilterChain {
         filters: vec![filter],
         ..Default::default()
+    }
+}
+
+/// What becomes of connections made to the port of a listener that takes intercepted ones: to lead them where they were going
+/// would lead them here again, without end. As Istio's `virtualOutbound-trap`.
+pub(crate) fn trap(port: u16) -> FilterChain {
+    let nowhere = tcp::to_cluster(names::BLACK_HOLE, tcp::Connections::default());
+    FilterChain {
+        filter_chain_match: Some(FilterChainMatch {
+            destination_port: pb::u32_value(port.into()),
+            ..Default::default()
+        }),
+        ..chain_of(tcp_filter(&nowhere))
     }
 }
 

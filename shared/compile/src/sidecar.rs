@@ -131,7 +131,10 @@ fn virtual_outbound(allow_any: bool) -> Resource {
     Resource::new(&listener::Listener {
         use_original_dst: pb::bool_value(true),
         listener_filters: vec![original],
-        filter_chains: vec![listener::chain_of(unknown(allow_any))],
+        filter_chains: vec![
+            listener::trap(VIRTUAL_OUTBOUND_PORT),
+            listener::chain_of(unknown(allow_any)),
+        ],
         ..listener::listener(
             "virtualOutbound",
             ANY,

@@ -269,9 +269,20 @@ impl Seen<'_> {
         let chains = self.chains(port, protocol, read, part);
         let addresses = self
             .service
-            .map(|service| service.spec.addresses.clone())
+            .map(|service| service.spec.addresses.as_slice())
             .unwrap_or_default();
-        self.listen(ANY, port, false, Takes::Tcp(chains, addresses), part);
+        // An address has a listener of its own, so that others of the port may speak something else, as in Istio.
+        let (single, ranges): (Vec<String>, Vec<String>) = addresses
+            .iter()
+            .cloned()
+            .partition(|address| address.parse::<std::net::IpAddr>().is_ok());
+        for address in &single {
+            let takes = Takes::Tcp(chains.clone(), Vec::new());
+            self.listen(address, port, false, takes, part);
+        }
+        if single.is_empty() || !ranges.is_empty() {
+            self.listen(ANY, port, false, Takes::Tcp(chains, ranges), part);
+        }
     }
 
     /// The filter chains of a port that does not speak HTTP.
@@ -314,7 +325,8 @@ impl Seen<'_> {
             bound,
             age,
             takes,
-            otherwise: unknown(self.scope.allow_any),
+            // A connection made to the listener itself was going nowhere else.
+            otherwise: unknown(self.scope.allow_any && !bound),
         };
         part.listeners
             .push((listener::name(address, port).into(), piece));
