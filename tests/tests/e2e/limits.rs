@@ -1,8 +1,7 @@
-//! What protects a caller: timeouts, circuit breakers, outlier ejection, health checks.
+//! What protects a caller: timeouts, circuit breakers, outlier ejection.
 
 use futures::future::join_all;
 use weft_tests::envoy;
-use weft_tests::http;
 use weft_tests::wait;
 
 use crate::edge::{Edge, is, routes, rule, service};
@@ -88,57 +87,6 @@ async fn an_outlier_is_ejected() {
                 "{}",
                 gateway.name
             );
-        }
-    }
-    edge.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failing_health_check_leaves_the_pool() {
-    let edge = Edge::start("health").await.unwrap();
-    let backends = [
-        edge.backend(2, "orders", "v1").await.unwrap(),
-        edge.backend(3, "orders", "v2").await.unwrap(),
-    ];
-    let net = &edge.mesh.net;
-    let member =
-        |name: &str, n| crate::edge::workload("shop", name, net.at(n, 9000), &[("app", "orders")]);
-    let group = "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: { name: orders, namespace: shop }\nspec:\n  \
-                 metadata: { labels: { app: orders } }\n  template: { ports: { http: 9000 } }\n  \
-                 probe: { periodSeconds: 1, timeoutSeconds: 1, failureThreshold: 2, successThreshold: 1, httpGet: { path: /healthz, port: 9000 } }\n";
-    let documents = [
-        crate::edge::selecting_service("orders"),
-        group.to_owned(),
-        member("orders-1", 2),
-        member("orders-2", 3),
-        routes("health", "- route: [{ destination: { host: orders } }]"),
-    ];
-    edge.mesh.apply(&documents.join("---\n")).await.unwrap();
-    edge.all_answer("/", is("orders v2")).await.unwrap();
-    for (healthy, state) in [(false, "failed_active_health_check"), (true, "HEALTHY")] {
-        backends[1].set_healthy(healthy);
-        for gateway in &edge.gateways {
-            wait::until(
-                &format!("the endpoint to be {state}"),
-                envoy::PATIENCE,
-                async || {
-                    let health = gateway.envoy.endpoints(ORDERS).await?;
-                    match health.get(&net.at(3, 9000).to_string()).map(String::as_str) {
-                        Some(found) if found.split(',').any(|flag| flag == state) => Ok(()),
-                        other => anyhow::bail!("{other:?}"),
-                    }
-                },
-            )
-            .await
-            .unwrap_or_else(|error| panic!("{}: {error}", gateway.name));
-        }
-        if !healthy {
-            for gateway in &edge.gateways {
-                for _ in 0..20 {
-                    let answer = http::send(gateway.request("/")).await.unwrap();
-                    assert!(is("orders v1")(&answer), "{}: {answer:?}", gateway.name);
-                }
-            }
         }
     }
     edge.finish().await;
