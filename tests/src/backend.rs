@@ -8,7 +8,7 @@ mod serve;
 pub mod tcp;
 pub mod tls;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Who a backend says it is, and what it does on every request.
@@ -76,6 +77,8 @@ struct Shared {
     status: AtomicU16,
     /// Failures answered so far, by the key of the request's plan.
     failed: Mutex<HashMap<String, u32>>,
+    /// The keys whose streams may end.
+    released: watch::Sender<BTreeSet<String>>,
     /// The last requests, oldest first.
     seen: Mutex<std::collections::VecDeque<Seen>>,
 }
@@ -109,6 +112,7 @@ impl Backend {
             healthy: AtomicBool::new(true),
             status: AtomicU16::new(0),
             failed: Mutex::default(),
+            released: watch::Sender::default(),
             seen: Mutex::default(),
         });
         let stop = CancellationToken::new();

@@ -50,18 +50,28 @@ impl Answer {
 
 /// The client: no proxies, no redirects, ten seconds.
 pub fn client() -> &'static reqwest::Client {
-    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
-        install_crypto();
-        reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(10))
-            // Every test has a runtime of its own, and a pooled connection dies with the runtime that opened it.
-            .pool_max_idle_per_host(0)
-            .build()
-            .expect("the client's settings are valid")
-    });
+    static CLIENT: LazyLock<reqwest::Client> =
+        LazyLock::new(|| builder().build().expect("the client's settings are valid"));
     &CLIENT
+}
+
+/// The same client for applications with `HTTP_PROXY`: requests go to the proxy, in absolute form.
+///
+/// # Errors
+/// If the proxy's URL is none.
+pub fn through(proxy: &str) -> Result<reqwest::Client> {
+    let proxy = reqwest::Proxy::http(proxy).context("the proxy is unusable")?;
+    Ok(builder().proxy(proxy).build()?)
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    install_crypto();
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(10))
+        // Every test has a runtime of its own, and a pooled connection dies with the runtime that opened it.
+        .pool_max_idle_per_host(0)
 }
 
 /// Makes *ring* the process's cryptography, once.

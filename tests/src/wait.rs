@@ -20,12 +20,13 @@ pub async fn until<T, E: Display>(
     mut probe: impl AsyncFnMut() -> Result<T, E>,
 ) -> Result<T> {
     let start = Instant::now();
+    let mut reason = String::new();
     loop {
         let remaining = limit.saturating_sub(start.elapsed());
-        let reason = match tokio::time::timeout(remaining.max(PACE), probe()).await {
+        reason = match tokio::time::timeout(remaining.max(PACE), probe()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(reason)) => format!("{reason:#}"),
-            Err(_) => "the last probe did not answer".into(),
+            Err(_) => format!("the last probe did not answer; before: {reason}"),
         };
         if start.elapsed() >= limit {
             bail!("waited {limit:?} for {what}: {reason}");

@@ -8,6 +8,7 @@
 //! | `/delay/250` | `x-demo-delay: 250` | waits that many milliseconds first |
 //! | `/fail/2/KEY` | `x-demo-fail: 2/KEY` | the first two requests with this key get 503, later ones succeed |
 //! | `/drip/10/100` | `x-demo-drip: 10/100` | streams ten lines, one every 100 ms |
+//! | `/hold/KEY` | `x-demo-hold: KEY` | streams a line, and a last one when someone asks the backend for `/release/KEY` |
 //!
 //! *Invariant:* an unreadable wish is no wish; the request is echoed.
 
@@ -24,6 +25,8 @@ pub struct Plan {
     pub fail: Option<(u32, String)>,
     /// Stream so many lines with this pause before each.
     pub drip: Option<(u32, Duration)>,
+    /// Stream a line, and another when this key is released.
+    pub hold: Option<String>,
 }
 
 impl Plan {
@@ -49,6 +52,7 @@ impl Plan {
             delay: first("delay").and_then(millis),
             fail: pair("fail").and_then(|(n, key)| Some((n.parse().ok()?, key.to_owned()))),
             drip: pair("drip").and_then(|(n, pause)| Some((n.parse().ok()?, millis(pause)?))),
+            hold: first("hold").map(str::to_owned),
         }
     }
 }
@@ -93,6 +97,13 @@ mod tests {
                 },
             ),
             ("/drip/10", Plan::default()),
+            (
+                "/hold/k/more",
+                Plan {
+                    hold: Some("k".into()),
+                    ..Plan::default()
+                },
+            ),
         ];
         for (path, expected) in cases {
             assert_eq!(Plan::read(path, |_| None), expected, "{path}");

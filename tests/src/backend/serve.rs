@@ -2,6 +2,7 @@
 //!
 //! *Invariant:* a request is remembered before it is answered, so whoever holds an answer finds its request.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -109,7 +111,15 @@ async fn answer(
                 .store(request.uri().path() == "/healthz/up", Ordering::Relaxed);
             return Ok(health(&shared));
         }
-        _ => {}
+        path => {
+            if let Some(key) = path.strip_prefix("/release/") {
+                shared.released.send_modify(|keys| {
+                    keys.insert(key.to_owned());
+                });
+                let body = Full::new("released\n".into()).boxed();
+                return Ok(response(StatusCode::OK, "text/plain", body));
+            }
+        }
     }
     let (head, body) = request.into_parts();
     let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
@@ -171,6 +181,10 @@ async fn answer(
             drip(&seen.version, lines, pause),
         ));
     }
+    if let Some(key) = plan.hold {
+        let body = hold(&seen.version, key, shared.released.subscribe());
+        return Ok(response(status, "text/plain", body));
+    }
     for (name, url) in &shared.settings.calls {
         let reply = call(url, shared.settings.proxy.as_deref(), &head.headers).await;
         seen.calls.insert(name.clone(), reply);
@@ -221,20 +235,27 @@ fn drip(version: &str, lines: u32, pause: Duration) -> Body {
     StreamBody::new(lines).boxed()
 }
 
+/// A line, and a last one when the key is released.
+fn hold(version: &str, key: String, mut released: watch::Receiver<BTreeSet<String>>) -> Body {
+    let line = |what| Ok(Frame::data(Bytes::from(format!("{version} {what}\n"))));
+    let (first, last) = (line("held"), line("released"));
+    let rest = stream::once(async move {
+        // The backend lives as long as its connections, and it holds the other end.
+        let _backend_gone = released.wait_for(|keys| keys.contains(&key)).await;
+        last
+    });
+    StreamBody::new(futures::StreamExt::chain(
+        stream::once(async { first }),
+        rest,
+    ))
+    .boxed()
+}
+
 /// Calls another service with the request's trace and test headers, and returns its answer or what went wrong.
 async fn call(url: &str, proxy: Option<&str>, headers: &HeaderMap) -> serde_json::Value {
-    http::install_crypto();
-    let mut builder = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(10));
-    match proxy.map(reqwest::Proxy::http).transpose() {
-        Ok(Some(proxy)) => builder = builder.proxy(proxy),
-        Ok(None) => {}
-        Err(error) => return format!("the proxy is unusable: {error}").into(),
-    }
-    let client = match builder.build() {
-        Ok(client) => client,
-        Err(error) => return error.to_string().into(),
+    let client = match proxy.map(http::through).transpose() {
+        Ok(client) => client.unwrap_or_else(|| http::client().clone()),
+        Err(error) => return format!("{error:#}").into(),
     };
     let mut request = client.get(url);
     for (name, value) in headers {

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use serde_json::json;
 use weft_tests::backend::Backend;
+use weft_tests::envoy;
 use weft_tests::http;
 use weft_tests::load::Load;
 use weft_tests::wait;
 
 use crate::edge::{Edge, is, routes, rule, selecting_service, service, who, workload};
+
+const V1: &str = "outbound|80|v1|orders.shop.svc.cluster.local";
 
 async fn two_versions(edge: &Edge) -> (Backend, Backend) {
     let backends = (
@@ -183,17 +186,20 @@ async fn mirrors_and_retries_reach_the_backend() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_streaming_response_survives_a_swap() {
     let edge = Edge::start("stream").await.unwrap();
-    let _backends = two_versions(&edge).await;
+    let backends = two_versions(&edge).await;
     edge.mesh.apply(&split(100, 0)).await.unwrap();
     edge.all_answer("/", is("orders v1")).await.unwrap();
     let mut streams = Vec::new();
     for gateway in &edge.gateways {
-        let response = gateway.request("/drip/40/100").send().await.unwrap();
+        let request = gateway
+            .request("/hold/swap")
+            .timeout(Duration::from_secs(300));
+        let response = request.send().await.unwrap();
         let mut body = response.bytes_stream();
         let first = body.next().await.unwrap().unwrap();
         streams.push((gateway.name.clone(), body, first.to_vec()));
     }
-    // v1 loses its route, its subset and thereby its cluster while the responses drip.
+    // v1 loses its route, its subset and thereby its cluster while the responses are open.
     let only_v2 = routes(
         "canary",
         "- route: [{ destination: { host: orders, subset: v2 } }]",
@@ -203,13 +209,31 @@ async fn a_streaming_response_survives_a_swap() {
         .await
         .unwrap();
     edge.all_answer("/", is("orders v2")).await.unwrap();
+    for gateway in &edge.gateways {
+        wait::until(
+            "the cluster to be gone",
+            envoy::PATIENCE,
+            async || match gateway.envoy.endpoints(V1).await {
+                Err(error) if error.to_string().contains("there is no cluster") => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        )
+        .await
+        .unwrap_or_else(|error| panic!("{}: {error}", gateway.name));
+    }
+    // All of it has arrived, and the responses are still open: their backend ends them when it is told now.
+    for (name, body, _) in &mut streams {
+        let more = body.next().now_or_never();
+        assert!(more.is_none(), "{name}: it ended before: {more:?}");
+    }
+    let release = format!("http://{}/release/swap", backends.0.address());
+    http::get(release).await.unwrap().ok().unwrap();
     for (name, mut body, mut text) in streams {
         while let Some(chunk) = body.next().await {
             text.extend(chunk.unwrap_or_else(|error| panic!("{name}: the stream broke: {error}")));
         }
         let text = String::from_utf8(text).unwrap();
-        assert_eq!(text.lines().count(), 40, "{name}: {text}");
-        assert!(text.ends_with("v1 39\n"), "{name}: {text}");
+        assert_eq!(text, "v1 held\nv1 released\n", "{name}");
     }
     edge.finish().await;
 }
