@@ -9,7 +9,7 @@ help: ## This list
 	@echo "             Ctrl-C stops it; flags go through ARGS: make up ARGS='--api 127.0.0.1:9080', make up ARGS=--help"
 	@echo "make test    everything that is checked: format, clippy, every test, end to end on real Envoys"
 	@echo "make build   the services, meshctl and the harness"
-	@echo "make tools   protoc, Envoy, etcd and the Python clients of the tests, into .tools/"
+	@echo "make tools   protoc, Envoy, etcd, iptables and the Python clients of the tests, into .tools/"
 	@echo "make clean   forgets the state and logs of make up (.weft/)"
 
 tools:

@@ -6,6 +6,7 @@ mod complaints;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -18,7 +19,7 @@ use crate::run::Run;
 use crate::{binaries, wait};
 
 /// How long an Envoy may take to start or to obey.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The Envoys that `tests/install-tools` installs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +61,21 @@ impl Envoy {
         run: &Run,
         name: &str,
         version: Version,
+        bootstrap: Value,
+        admin: SocketAddr,
+    ) -> Result<Self> {
+        Self::start_by(&[], run, name, version, bootstrap, admin).await
+    }
+
+    /// The same, as the argument of another command, such as one that enters a network namespace.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub async fn start_by(
+        command: &[String],
+        run: &Run,
+        name: &str,
+        version: Version,
         mut bootstrap: Value,
         admin: SocketAddr,
     ) -> Result<Self> {
@@ -79,8 +95,13 @@ impl Envoy {
             "--log-level",
             "info",
         ];
-        let args: Vec<String> = args.map(str::to_owned).into();
-        let process = Process::start(name, &program, &args, &run.path(&format!("{name}.log")))?;
+        let program = program.to_str().context("the path of Envoy is not UTF-8")?;
+        let envoy = std::iter::once(program).chain(args).map(str::to_owned);
+        let mut words = command.iter().cloned().chain(envoy);
+        let program = words.next().context("no program to start")?;
+        let args: Vec<String> = words.collect();
+        let log = run.path(&format!("{name}.log"));
+        let process = Process::start(name, Path::new(&program), &args, &log)?;
         process.listens(admin, PATIENCE).await?;
         Ok(Self { process, admin })
     }

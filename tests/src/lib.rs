@@ -11,6 +11,7 @@ pub mod envoy;
 pub mod http;
 pub mod load;
 pub mod mesh;
+pub mod namespace;
 pub mod net;
 pub mod process;
 pub mod run;

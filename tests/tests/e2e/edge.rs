@@ -38,6 +38,22 @@ pub(crate) fn every_kind() -> Vec<(Variant, Version)> {
         .collect()
 }
 
+/// A kind of Envoy as part of a name.
+pub(crate) fn kind_name((variant, version): (Variant, Version)) -> String {
+    format!("{}-{}", variant.name(), version.number().replace('.', "-"))
+}
+
+/// Stops Envoys and checks that they lived until now and what they complained about.
+pub(crate) async fn no_complaints(envoys: impl IntoIterator<Item = &Envoy>) {
+    for envoy in envoys {
+        let name = envoy.process.name();
+        let ended = envoy.process.exited();
+        assert!(ended.is_none(), "{name}:\n{}", envoy.process.tail(20));
+        envoy.process.stop().await;
+        assert_eq!(envoy.complaints(), Vec::<String>::new(), "log of {name}");
+    }
+}
+
 impl Edge {
     /// A mesh with one gateway of every kind, and the Gateway `shop/edge` on port 8000 for any host.
     pub(crate) async fn start(name: &str) -> Result<Self> {
@@ -53,16 +69,7 @@ impl Edge {
         let named: Vec<(String, u8)> = kinds
             .iter()
             .zip(10..)
-            .map(|((variant, version), n)| {
-                (
-                    format!(
-                        "gw-{}-{}",
-                        format!("{variant:?}").to_lowercase(),
-                        version.number().replace('.', "-")
-                    ),
-                    n,
-                )
-            })
+            .map(|(kind, n)| (format!("gw-{}", kind_name(*kind)), n))
             .collect();
         let mut documents = vec![gateway("edge", PORT)];
         for (name, n) in &named {
@@ -129,21 +136,7 @@ impl Edge {
 
     /// Stops the Envoys and checks what they complained about.
     pub(crate) async fn finish(self) {
-        for gateway in &self.gateways {
-            assert!(
-                gateway.envoy.process.exited().is_none(),
-                "{} ended:\n{}",
-                gateway.name,
-                gateway.envoy.process.tail(20)
-            );
-            gateway.envoy.process.stop().await;
-            assert_eq!(
-                gateway.envoy.complaints(),
-                Vec::<String>::new(),
-                "the log of {}",
-                gateway.name
-            );
-        }
+        no_complaints(self.gateways.iter().map(|gateway| &gateway.envoy)).await;
     }
 }
 
