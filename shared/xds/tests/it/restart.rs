@@ -80,7 +80,7 @@ async fn c1_a_cluster_that_went_while_the_control_plane_was_away() {
         until(listener, "/", 200, "hello", &envoy).await;
         stop.store(true, Ordering::Relaxed);
         for load in loads {
-            assert!(load.await.unwrap() > 20);
+            assert!(load.await.unwrap() > 0);
         }
         let failed = failed.load(Ordering::Relaxed);
         if api_type == "DELTA_GRPC" {
