@@ -1,12 +1,335 @@
 //! The mesh's certificate authority: SPIFFE identities for workloads, signed, renewed and rotated.
 //!
 //! The pure core: [`key`] and [`x509`] make keys and certificates, [`authority`] is what replicas share and how it
-//! rotates, [`envelope`] encrypts it.
+//! rotates, [`envelope`] encrypts it, [`jwt`] signs tokens. The shells: [`ca`] keeps the authority in the store, [`workloads`]
+//! keeps certificates of connected proxies, [`caller`] says who asks, [`sds`], [`api`] and [`admin`] answer.
 //!
 //! *Invariant:* a private key leaves this process only encrypted, or to the workload whose identity it is.
 
+mod admin;
+mod api;
 pub mod authority;
+pub mod ca;
+pub mod caller;
+mod config;
 pub mod envelope;
+pub mod jwt;
 pub mod key;
 mod pem;
+pub mod sds;
+mod tls;
+pub mod workloads;
 pub mod x509;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use issuer_api::v1::issuer_server::IssuerServer;
+use store::{Area, Entries, Member, Store, Vault};
+use telemetry::{Check, Health, Metrics, TaskError, Tasks};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use config::{AuthorityFlags, Config, ConfigError};
+
+use crate::authority::rotation::Acknowledged;
+use crate::ca::Ca;
+use crate::caller::Gate;
+use crate::sds::Sds;
+use crate::workloads::Workloads;
+
+/// The service name under which issuers register.
+pub const SERVICE: &str = "cert-issuer";
+
+/// How many proxies may wait for their certificate.
+const CONNECTING: usize = 16_384;
+
+/// How many connections may wait between their handshake and being served.
+const ACCEPTED: usize = 64;
+
+/// How long open connections have to end when the service does.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// The sockets of an issuer, bound.
+pub struct Listeners {
+    grpc: TcpListener,
+    admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds the sockets; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// If an address is taken: it is named with its flag.
+    pub async fn bind(config: &Config) -> Result<Self, BindError> {
+        let bind = |flag, address| async move {
+            TcpListener::bind(address)
+                .await
+                .map_err(|source| BindError {
+                    flag,
+                    address,
+                    source,
+                })
+        };
+        Ok(Self {
+            grpc: bind("--listen", config.listen).await?,
+            admin: bind("--admin-listen", config.admin_listen).await?,
+        })
+    }
+
+    /// Where identities are served.
+    ///
+    /// # Errors
+    /// If the socket does not know.
+    pub fn grpc(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.grpc.local_addr()
+    }
+
+    /// Where health, metrics and the bundle are served.
+    ///
+    /// # Errors
+    /// If the socket does not know.
+    pub fn admin(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.admin.local_addr()
+    }
+}
+
+/// An address cannot be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("{address} cannot be bound; {flag} moves it")]
+pub struct BindError {
+    flag: &'static str,
+    address: std::net::SocketAddr,
+    source: std::io::Error,
+}
+
+/// Why an issuer ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its flags.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A part of it ended by itself.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// A socket was lost.
+    #[error("a socket does not know its address")]
+    Socket(#[from] std::io::Error),
+}
+
+/// Runs an issuer until `shutdown` is cancelled.
+///
+/// # Errors
+/// If the flags cannot be used, or a part of it ends by itself.
+pub async fn run<S: Store + Vault>(
+    config: Config,
+    listeners: Listeners,
+    store: Arc<S>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    config.authority.check()?;
+    let policy = config.authority.policy();
+    let trust_domain = config.authority.trust_domain.clone();
+    let identity = config.identity()?;
+    let ca = Ca::new(
+        store.clone(),
+        config.authority.keys()?,
+        trust_domain.clone(),
+        policy,
+    );
+    let (health, metrics) = (Health::default(), Metrics::install());
+    let instance = config.instance.clone();
+    let instance = instance.unwrap_or_else(|| format!("issuer-{:08x}", rand::random::<u32>()));
+    let (grpc, admin) = (listeners.grpc()?, listeners.admin()?);
+    let advertised = config.advertise.clone().unwrap_or_else(|| grpc.to_string());
+    let member = Member {
+        instance: instance.clone(),
+        addresses: [
+            ("grpc".to_owned(), advertised),
+            ("admin".to_owned(), admin.to_string()),
+        ]
+        .into(),
+        since: model::Revision::default(),
+    };
+
+    let mut tasks = Tasks::new(shutdown.clone());
+    tasks.spawn_until_shutdown("metrics", metrics.clone().upkeep());
+
+    let (publish, current) = watch::channel(None);
+    let check = health.check("authority", "the certificate authority was not read yet");
+    tasks.spawn_until_shutdown("authority", ca.clone().follow(publish, check));
+
+    let (publish, credentials) = watch::channel(None);
+    let check = health.check("credentials", "the credentials were not read yet");
+    tasks.spawn_until_shutdown(
+        "credentials",
+        follow_credentials(store.clone(), publish, check),
+    );
+
+    let gate = Gate::new(trust_domain, credentials.clone());
+    let (workloads, connecting) = mpsc::channel(CONNECTING);
+    let check = health.check("signing", "not started");
+    let owner = Workloads::new(current.clone(), policy.svid_ttl, check);
+    tasks.spawn_until_shutdown("workloads", owner.run(connecting));
+
+    let sds = Arc::new(Sds {
+        gate: gate.clone(),
+        workloads,
+    });
+    let server = xds::Server::new(sds.clone())
+        .identifier(&instance)
+        .callbacks(sds);
+    let streams = server.streams().clone();
+    tasks.spawn_until_shutdown(
+        "expel",
+        sds::expel(gate.clone(), streams.clone(), credentials),
+    );
+
+    let alone = watch_alone(&mut tasks, store.clone());
+    let seen = {
+        let streams = streams.clone();
+        move || match *alone.borrow() {
+            true => sds::acknowledged(&streams),
+            // What proxies of other replicas acknowledged is not known here: then the overlap lasts for the patience.
+            false => Acknowledged::Unknown,
+        }
+    };
+    tasks.spawn(
+        "leader",
+        ca.lead(instance.clone(), current.clone(), seen, shutdown.clone()),
+    );
+
+    let (publish, serving) = watch::channel(None);
+    let own = tls::Own {
+        identity,
+        server_names: config.server_names.clone(),
+        ttl: policy.svid_ttl,
+    };
+    let check = health.check("tls", "the issuer has no certificate of its own yet");
+    tasks.spawn_until_shutdown("tls", own.keep(current.clone(), publish, check));
+    let (accepted, connections) = mpsc::channel(ACCEPTED);
+    tasks.spawn_until_shutdown("accept", tls::accept(listeners.grpc, serving, accepted));
+
+    let api = api::Api {
+        current: current.clone(),
+        policy,
+        issuer_url: config.issuer_url.clone(),
+    };
+    let routes = server
+        .routes()
+        .add_service(IssuerServer::new(api.clone()))
+        .into_axum_router()
+        .merge(server.rest())
+        .merge(api.rest())
+        .layer(axum::middleware::from_fn_with_state(
+            gate,
+            caller::authenticate,
+        ));
+    info!(%instance, grpc = %grpc, %admin, "serving");
+    tasks.spawn("grpc", {
+        let shutdown = shutdown.clone();
+        serve(connections, routes, streams, shutdown)
+    });
+    tasks.spawn("membership", {
+        let ttl = Duration::from_secs(config.member_ttl);
+        membership(store, member, ttl, shutdown.clone())
+    });
+    tasks.spawn("admin", {
+        let router = telemetry::router(health, metrics)
+            .merge(admin::router(current, config.issuer_url.clone()));
+        async move {
+            axum::serve(listeners.admin, router)
+                .with_graceful_shutdown(async move { shutdown.cancelled().await })
+                .await
+        }
+    });
+    Ok(tasks.run().await?)
+}
+
+/// Publishes the credentials, for ever.
+async fn follow_credentials(
+    vault: Arc<impl Vault>,
+    publish: watch::Sender<Option<Entries>>,
+    check: Check,
+) {
+    let follow = || vault.follow(Area::Tokens);
+    let mut sets = until_answered("read the credentials", follow).await;
+    while let Some(set) = sets.next().await {
+        check.ok();
+        publish.send_replace(Some(set));
+    }
+}
+
+/// Whether this is the only replica, as far as the members say.
+fn watch_alone(tasks: &mut Tasks, store: Arc<impl Store>) -> watch::Receiver<bool> {
+    let (publish, alone) = watch::channel(false);
+    tasks.spawn_until_shutdown("members", async move {
+        let follow = || store.members(SERVICE);
+        let mut sets = until_answered("watch the issuer's replicas", follow).await;
+        while let Some(set) = sets.next().await {
+            publish.send_replace(set.len() == 1);
+        }
+    });
+    alone
+}
+
+/// Is a member while the service runs.
+async fn membership(
+    store: Arc<impl Store>,
+    member: Member,
+    ttl: Duration,
+    shutdown: CancellationToken,
+) -> Result<(), store::Error> {
+    let join = || store.join(SERVICE, member.clone(), ttl);
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        membership = until_answered("register this replica", join) => {
+            shutdown.cancelled().await;
+            membership.leave().await;
+        }
+    }
+    Ok(())
+}
+
+async fn serve(
+    connections: mpsc::Receiver<std::io::Result<tls::Stream>>,
+    routes: axum::Router,
+    streams: xds::Streams,
+    shutdown: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let ending = shutdown.clone();
+    let serving = xds::keepalive(tonic::transport::Server::builder())
+        .accept_http1(true)
+        .add_routes(routes.into())
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move {
+            ending.cancelled().await;
+            streams.close_all(&tonic::Status::unavailable(
+                "this replica is shutting down; connect to another",
+            ));
+        });
+    tokio::select! {
+        ended = serving => ended,
+        // Slow clients must not keep the process.
+        () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    }
+}
+
+/// Asks the store until it answers, with longer and longer pauses up to two seconds.
+pub(crate) async fn until_answered<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = store::Result<T>>,
+{
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => warn!(%error, "cannot {what} yet; trying again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}

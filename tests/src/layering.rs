@@ -8,11 +8,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each package may import of the workspace; development dependencies count as well.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("weft-model", &[]),
     ("weft-xds", &[]),
     ("weft-telemetry", &[]),
     ("weft-pusher-api", &[]),
+    ("weft-issuer-api", &[]),
     ("weft-store", &["weft-model"]),
     ("weft-compile", &["weft-model", "weft-xds"]),
     (
@@ -37,7 +38,13 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ),
     (
         "cert-issuer",
-        &["weft-model", "weft-store", "weft-telemetry", "weft-xds"],
+        &[
+            "weft-model",
+            "weft-store",
+            "weft-telemetry",
+            "weft-xds",
+            "weft-issuer-api",
+        ],
     ),
     ("meshctl", &["weft-model"]),
     // The harness runs the services as processes; it may look at every library.

@@ -34,6 +34,10 @@ fn created() -> Authority {
     Authority::create(&domain, &policy(), start(), &SystemRandom::new()).unwrap()
 }
 
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "every step is made for one call"
+)]
 fn take(authority: &Authority, step: Step, minutes: i32) -> Authority {
     let now = start() + MINUTE * minutes;
     let random = SystemRandom::new();

@@ -5,6 +5,7 @@
 
 mod analyze;
 mod check;
+mod credential;
 pub mod delegation;
 mod documents;
 mod identity;
@@ -21,6 +22,7 @@ mod validate;
 
 pub use analyze::{Reference, Target, Warning, analyze, references};
 pub use check::{Checked, FieldError, Options, Reason, Treat, check};
+pub use credential::{CREDENTIAL_BYTES, Credential, CredentialRecord};
 pub use documents::{DocumentError, documents, json, yaml};
 pub use identity::{Identity, SpiffeId, SpiffeIdError, TrustDomain};
 pub use key::Key;

@@ -1,0 +1,221 @@
+//! Who calls: a workload with its credential, or with a certificate of this issuer.
+//!
+//! *Invariant:* nothing that a caller merely says makes it somebody.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use metrics::counter;
+use model::{Credential, CredentialRecord, Identity, TrustDomain};
+use store::Entries;
+use tokio::sync::watch;
+use tonic::{Code, Status};
+use tracing::warn;
+use xds::PeerIdentity;
+
+/// A caller and how it proved who it is.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who it is.
+    pub identity: Identity,
+    /// How that is known.
+    pub proof: Proof,
+}
+
+/// How a caller proved who it is.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// By a credential that was made for a workload.
+    Credential {
+        /// The credential's hash.
+        hash: Arc<str>,
+        /// The workload.
+        workload: Arc<str>,
+    },
+    /// By a certificate, until it expires.
+    Certificate {
+        /// When that is.
+        not_after: Timestamp,
+    },
+}
+
+/// What the TLS handshake of a connection showed.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The peer's address.
+    pub address: SocketAddr,
+    /// The identity in its certificate, and when that expires.
+    pub certificate: Option<(Identity, Timestamp)>,
+}
+
+/// Decides who callers are.
+#[derive(Clone)]
+pub struct Gate {
+    trust_domain: TrustDomain,
+    /// Credentials by their hashes; `None` until they were read.
+    credentials: watch::Receiver<Option<Entries>>,
+}
+
+impl Gate {
+    pub(crate) fn new(
+        trust_domain: TrustDomain,
+        credentials: watch::Receiver<Option<Entries>>,
+    ) -> Self {
+        Self {
+            trust_domain,
+            credentials,
+        }
+    }
+
+    /// Whom a request is from. A credential counts more than a certificate, which a proxy may still show after its
+    /// workload was given another account.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, or `UNAVAILABLE` while credentials cannot be looked up.
+    #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
+    pub fn caller(&self, headers: &HeaderMap, connection: &Connection) -> Result<Caller, Status> {
+        let mut given = headers.get_all(header::AUTHORIZATION).iter();
+        let caller = match (given.next(), given.next()) {
+            (None, _) => {
+                let (identity, not_after) = connection.certificate.clone().ok_or_else(|| {
+                    Status::unauthenticated(
+                        "show a credential (authorization: Bearer …) or a certificate of this issuer",
+                    )
+                })?;
+                let proof = Proof::Certificate { not_after };
+                Caller { identity, proof }
+            }
+            (Some(value), None) => self.by_credential(value.as_bytes())?,
+            (Some(_), Some(_)) => {
+                return Err(Status::unauthenticated(
+                    "there is more than one authorization header",
+                ));
+            }
+        };
+        self.still(&caller)?;
+        Ok(caller)
+    }
+
+    /// Whether a caller is still who it proved to be: its credential was not revoked, its certificate has not expired.
+    ///
+    /// # Errors
+    /// As [`Self::caller`].
+    #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
+    pub fn still(&self, caller: &Caller) -> Result<(), Status> {
+        match &caller.proof {
+            Proof::Certificate { not_after } if *not_after <= Timestamp::now() => {
+                return Err(Status::unauthenticated("the certificate has expired"));
+            }
+            Proof::Certificate { .. } => {}
+            Proof::Credential { hash, .. } => {
+                self.record(hash)?;
+            }
+        }
+        if *caller.identity.trust_domain() != self.trust_domain {
+            return Err(Status::unauthenticated(format!(
+                "{} is not of the trust domain {}",
+                caller.identity, self.trust_domain
+            )));
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
+    fn by_credential(&self, header: &[u8]) -> Result<Caller, Status> {
+        let token = std::str::from_utf8(header).ok().and_then(|text| {
+            let (scheme, token) = text.split_once(' ')?;
+            scheme
+                .eq_ignore_ascii_case("bearer")
+                .then(|| Credential::parse(token.trim()))?
+        });
+        let token = token
+            .ok_or_else(|| Status::unauthenticated("the credential has not the form of one"))?;
+        let hash = token.hash();
+        let record = self.record(&hash)?;
+        Ok(Caller {
+            identity: record.identity,
+            proof: Proof::Credential {
+                hash: hash.into(),
+                workload: record.workload.into(),
+            },
+        })
+    }
+
+    #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
+    fn record(&self, hash: &str) -> Result<CredentialRecord, Status> {
+        let credentials = self.credentials.borrow();
+        let known = credentials.as_ref().ok_or_else(|| {
+            Status::unavailable("credentials cannot be looked up yet: the store does not answer")
+        })?;
+        let entry = known.get(hash).ok_or_else(|| {
+            Status::unauthenticated("the credential is unknown; it may have been revoked")
+        })?;
+        CredentialRecord::from_bytes(&entry.value).map_err(|error| {
+            warn!(%error, path = format!("tokens/{hash}"), "a stored credential cannot be read");
+            Status::unauthenticated("the credential's record is damaged; make a new one")
+        })
+    }
+}
+
+/// Lets requests in with their [`Caller`] attached, and refuses the others.
+pub(crate) async fn authenticate(
+    State(gate): State<Gate>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(connection) = request.extensions().get::<Connection>().cloned() else {
+        return refused(&request, &Status::internal("the connection is not known"));
+    };
+    match gate.caller(request.headers(), &connection) {
+        Ok(caller) => {
+            let extensions = request.extensions_mut();
+            extensions.insert(PeerIdentity(caller.identity.to_string().into()));
+            extensions.insert(connection.address);
+            extensions.insert(caller);
+            next.run(request).await
+        }
+        Err(status) => {
+            refusal("authentication", &connection.address.to_string(), &status);
+            refused(&request, &status)
+        }
+    }
+}
+
+/// Logs and counts a refusal.
+pub(crate) fn refusal(reason: &'static str, who: &str, status: &Status) {
+    counter!("weft_issuer_refusals_total", "reason" => reason).increment(1);
+    warn!(reason, who, code = ?status.code(), message = status.message(), "refused");
+}
+
+/// A refusal as the kind of client that asked understands it.
+fn refused(request: &Request, status: &Status) -> Response {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        status.clone().into_http()
+    } else {
+        rest(status)
+    }
+}
+
+/// A status over REST.
+pub(crate) fn rest(status: &Status) -> Response {
+    use axum::http::StatusCode;
+    let code = match status.code() {
+        Code::InvalidArgument => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (
+        code,
+        axum::Json(serde_json::json!({"message": status.message()})),
+    )
+        .into_response()
+}

@@ -1,0 +1,210 @@
+//! Secrets over SDS: which names there are, who may have which, and the streams that ask for them.
+//!
+//! *Invariant:* whether a caller may have a secret is decided for each request, by the identity it proved, before anything
+//! is looked up.
+
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use model::{Identity, SpiffeId, TrustDomain};
+use tokio::sync::{mpsc, watch};
+use tonic::{Code, Status};
+use xds::pb::envoy::config::core::v3::Node;
+use xds::pb::envoy::service::discovery::v3::DiscoveryRequest;
+use xds::{Callbacks, Peer, Request, ResourceType, SnapshotSource, Snapshots, StreamInfo, Streams};
+
+use crate::caller::{Caller, Gate, Proof, refusal};
+use crate::workloads::{Connect, Workload};
+
+/// The caller's own certificate and key.
+pub const DEFAULT: &str = "default";
+
+/// The roots of the caller's trust domain.
+pub const ROOT_CA: &str = "ROOTCA";
+
+/// Whether an identity may have the secret of this name.
+///
+/// # Errors
+/// `PERMISSION_DENIED`, with the reason.
+#[allow(clippy::result_large_err, reason = "it is what the request ends with")]
+pub fn allowed(name: &str, identity: &Identity) -> Result<(), Status> {
+    if [DEFAULT, ROOT_CA, "*"].contains(&name) {
+        return Ok(());
+    }
+    let denied = |why: String| Err(Status::permission_denied(why));
+    let Ok(id) = name.parse::<SpiffeId>() else {
+        return denied(format!(
+            "there is no secret {name:?}; ask for {DEFAULT:?}, {ROOT_CA:?}, {:?} or {:?}",
+            identity.to_string(),
+            identity.trust_domain().id().to_string()
+        ));
+    };
+    if id == identity.id() || id == identity.trust_domain().id() {
+        return Ok(());
+    }
+    denied(format!("{identity} may not have the secret of {id}"))
+}
+
+/// Whether a caller may speak for a node: its namespace must be the identity's, and its workload the one that a
+/// credential was made for. (Workloads that share an account can act for each other by certificate.)
+///
+/// # Errors
+/// `PERMISSION_DENIED`, with the reason.
+#[allow(clippy::result_large_err, reason = "it is what the request ends with")]
+pub fn workload(node_id: &str, caller: &Caller) -> Result<Workload, Status> {
+    let denied = |why: String| Err(Status::permission_denied(why));
+    let parts: Vec<&str> = node_id.split('~').collect();
+    let ["sidecar" | "gateway", namespace, name] = parts[..] else {
+        return denied(format!(
+            "node id {node_id:?} is not sidecar~<namespace>~<workload> or gateway~<namespace>~<workload>"
+        ));
+    };
+    if namespace != caller.identity.namespace() {
+        return denied(format!(
+            "{} may not speak for node {node_id:?} of another namespace",
+            caller.identity
+        ));
+    }
+    if let Proof::Credential { workload, .. } = &caller.proof
+        && **workload != *name
+    {
+        return denied(format!(
+            "the credential was made for the workload {workload:?}, not for node {node_id:?}"
+        ));
+    }
+    Ok(Workload {
+        identity: caller.identity.clone(),
+        node: node_id.into(),
+    })
+}
+
+/// The server's view of callers and their secrets.
+pub(crate) struct Sds {
+    pub(crate) gate: Gate,
+    pub(crate) workloads: mpsc::Sender<Connect>,
+}
+
+impl Sds {
+    #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
+    fn check<'a>(
+        &self,
+        peer: &Peer,
+        type_url: &str,
+        names: impl Iterator<Item = &'a String>,
+    ) -> Result<(), Status> {
+        let caller = caller(peer)?;
+        let decide = || {
+            self.gate.still(caller)?;
+            if type_url != ResourceType::Secret.type_url() && !type_url.is_empty() {
+                return Err(Status::permission_denied("the issuer serves secrets only"));
+            }
+            names
+                .into_iter()
+                .try_for_each(|name| allowed(name, &caller.identity))
+        };
+        decide().inspect_err(|status| report(caller, status))
+    }
+}
+
+#[allow(clippy::result_large_err, reason = "it is what the request ends with")]
+fn caller(peer: &Peer) -> Result<&Caller, Status> {
+    let caller = peer.extensions.get::<Caller>();
+    caller.ok_or_else(|| Status::unauthenticated("the caller is not known"))
+}
+
+fn report(caller: &Caller, status: &Status) {
+    let reason = match status.code() {
+        Code::PermissionDenied => "authorization",
+        _ => "authentication",
+    };
+    refusal(reason, &caller.identity.to_string(), status);
+}
+
+impl Callbacks for Sds {
+    fn on_request(&self, stream: &StreamInfo, request: Request<'_>) -> Result<(), Status> {
+        let names = match request {
+            Request::Sotw(request) => &request.resource_names,
+            Request::Delta(request) => &request.resource_names_subscribe,
+        };
+        let initial = match request {
+            Request::Sotw(_) => None,
+            Request::Delta(request) => Some(request.initial_resource_versions.keys()),
+        };
+        let names = names.iter().chain(initial.into_iter().flatten());
+        self.check(&stream.peer, request.type_url(), names)
+    }
+
+    fn on_fetch_request(&self, peer: &Peer, request: &DiscoveryRequest) -> Result<(), Status> {
+        self.check(peer, &request.type_url, request.resource_names.iter())
+    }
+}
+
+impl SnapshotSource for Sds {
+    fn snapshots(&self, node: &Node, peer: &Peer) -> Result<Snapshots, Status> {
+        let caller = caller(peer)?;
+        let workload = workload(&node.id, caller).inspect_err(|status| report(caller, status))?;
+        let (publish, snapshots) = watch::channel(None);
+        let connect = Connect { workload, publish };
+        match self.workloads.try_send(connect) {
+            Ok(()) => Ok(snapshots),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Status::resource_exhausted(
+                "too many proxies connect at once; try again",
+            )),
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                Err(Status::unavailable("this replica is shutting down"))
+            }
+        }
+    }
+}
+
+/// Ends streams whose caller is no longer who it proved to be; runs until cancelled.
+pub(crate) async fn expel(
+    gate: Gate,
+    streams: Streams,
+    mut credentials: watch::Receiver<Option<store::Entries>>,
+) {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            changed = credentials.changed() => if changed.is_err() { return },
+            _ = ticks.tick() => {}
+        }
+        for open in streams.list() {
+            let Some(caller) = open.stream.peer.extensions.get::<Caller>() else {
+                continue;
+            };
+            if let Err(status) = gate.still(caller)
+                && status.code() != Code::Unavailable
+            {
+                report(caller, &status);
+                streams.close(open.stream.id, status);
+            }
+        }
+    }
+}
+
+/// What all connected proxies have acknowledged of the bundle: the revision of a snapshot is the bundle's sequence.
+pub(crate) fn acknowledged(streams: &Streams) -> crate::authority::rotation::Acknowledged {
+    use crate::authority::rotation::Acknowledged;
+    let acked = streams.list().into_iter().map(|status| {
+        let secrets = status.types.get(&ResourceType::Secret);
+        let acked = secrets.and_then(|secrets| secrets.acked).unwrap_or(0);
+        u64::try_from(acked).unwrap_or(0)
+    });
+    acked
+        .min()
+        .map_or(Acknowledged::Nobody, Acknowledged::Sequence)
+}
+
+/// Which trust domain's bundle a name is, if it is one.
+pub(crate) fn bundle_name(trust_domain: &TrustDomain) -> String {
+    trust_domain.id().to_string()
+}
+
+/// Half of a validity, a tenth more or less: `jitter` is from 0 to 1.
+pub fn renewal(now: Timestamp, not_after: Timestamp, jitter: f64) -> Timestamp {
+    let half = not_after.duration_since(now) / 2;
+    let part = half.mul_f64(0.9 + 0.2 * jitter.clamp(0.0, 1.0));
+    now + part
+}

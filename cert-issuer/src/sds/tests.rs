@@ -1,0 +1,95 @@
+//! Who may have what.
+
+#![allow(clippy::unwrap_used)]
+
+use jiff::SignedDuration;
+
+use super::*;
+
+fn identity() -> Identity {
+    "spiffe://td/ns/shop/sa/orders".parse().unwrap()
+}
+
+fn caller(proof: Proof) -> Caller {
+    Caller {
+        identity: identity(),
+        proof,
+    }
+}
+
+fn credential() -> Caller {
+    caller(Proof::Credential {
+        hash: "h".into(),
+        workload: "orders-v1".into(),
+    })
+}
+
+fn certificate() -> Caller {
+    let not_after = Timestamp::MAX;
+    caller(Proof::Certificate { not_after })
+}
+
+#[test]
+fn a_caller_may_have_its_own_secrets_only() {
+    for name in [
+        "default",
+        "ROOTCA",
+        "spiffe://td/ns/shop/sa/orders",
+        "spiffe://td",
+    ] {
+        allowed(name, &identity()).unwrap();
+    }
+    for name in [
+        "spiffe://td/ns/shop/sa/admin",
+        "spiffe://td/ns/other/sa/orders",
+        "spiffe://td/ns/shop/sa/orders/x",
+        "spiffe://other",
+        "spiffe://other/ns/shop/sa/orders",
+        "spiffe://td/",
+        "Default",
+        "",
+        "/etc/passwd",
+    ] {
+        let status = allowed(name, &identity()).unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "{name}");
+    }
+}
+
+#[test]
+fn a_node_is_of_the_callers_namespace_and_of_the_credentials_workload() {
+    for id in ["sidecar~shop~orders-v1", "gateway~shop~orders-v1"] {
+        let named = workload(id, &credential()).unwrap();
+        assert_eq!((named.identity, &*named.node), (identity(), id));
+    }
+    workload("sidecar~shop~orders-v2", &certificate()).unwrap();
+    for (id, caller, why) in [
+        ("sidecar~other~orders-v1", credential(), "another namespace"),
+        (
+            "sidecar~other~orders-v1",
+            certificate(),
+            "another namespace",
+        ),
+        (
+            "sidecar~shop~orders-v2",
+            credential(),
+            "made for the workload",
+        ),
+        ("shop~orders-v1", credential(), "is not sidecar~"),
+        ("router~shop~orders-v1", credential(), "is not sidecar~"),
+        ("sidecar~shop~orders-v1~x", credential(), "is not sidecar~"),
+        ("", credential(), "is not sidecar~"),
+    ] {
+        let status = workload(id, &caller).unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert!(status.message().contains(why), "{id}: {}", status.message());
+    }
+}
+
+#[test]
+fn renewal_is_at_half_life_a_tenth_more_or_less() {
+    let now = Timestamp::UNIX_EPOCH;
+    let end = now + SignedDuration::from_secs(1000);
+    let seconds = |jitter| renewal(now, end, jitter).as_second();
+    assert_eq!((seconds(0.0), seconds(0.5), seconds(1.0)), (450, 500, 550));
+    assert_eq!((seconds(-1.0), seconds(2.0)), (450, 550));
+}

@@ -1,0 +1,244 @@
+//! The certificates of connected workloads: signed when a proxy connects, renewed at half of their life, and signed anew
+//! when the authority changes. One task owns them.
+//!
+//! *Invariant:* a workload keeps its last certificate until there is a newer one; its key is nowhere else.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use metrics::{counter, gauge};
+use model::Identity;
+use ring::rand::SystemRandom;
+use rustls::pki_types::CertificateDer;
+use telemetry::Check;
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, warn};
+use xds::{Resource, Snapshot, make};
+
+use crate::authority::{Authority, AuthorityError};
+use crate::ca::{Current, chain};
+use crate::key::PrivateKey;
+use crate::sds::{DEFAULT, ROOT_CA, bundle_name, renewal};
+
+/// How long after a failure signing is tried again.
+const AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// How often certificates of proxies that are gone are forgotten.
+const FORGET: Duration = Duration::from_secs(60);
+
+/// Whose certificate it is: proxies of one account have a key each.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Workload {
+    /// The identity that was proved.
+    pub identity: Identity,
+    /// The node id.
+    pub node: Arc<str>,
+}
+
+/// A proxy that connects.
+pub(crate) struct Connect {
+    pub(crate) workload: Workload,
+    pub(crate) publish: Publish,
+}
+
+type Publish = watch::Sender<Option<Arc<Snapshot>>>;
+
+/// A workload's certificate and the streams that it is shown on.
+struct Held {
+    streams: Vec<Publish>,
+    snapshot: Option<Arc<Snapshot>>,
+    /// What signed it.
+    issuer: Option<CertificateDer<'static>>,
+    /// The certificate's secrets, to be put beside a newer bundle.
+    own: Vec<Resource>,
+    due: Timestamp,
+}
+
+/// The owner of the certificates.
+pub(crate) struct Workloads {
+    current: Current,
+    ttl: SignedDuration,
+    random: SystemRandom,
+    held: HashMap<Workload, Held>,
+    /// When each is due.
+    queue: BTreeSet<(Timestamp, Workload)>,
+    check: Check,
+}
+
+impl Workloads {
+    pub(crate) fn new(current: Current, ttl: SignedDuration, check: Check) -> Self {
+        Self {
+            current,
+            ttl,
+            random: SystemRandom::new(),
+            held: HashMap::new(),
+            queue: BTreeSet::new(),
+            check,
+        }
+    }
+
+    /// Serves those who connect, until nobody can any more.
+    pub(crate) async fn run(mut self, mut connecting: mpsc::Receiver<Connect>) {
+        let mut current = self.current.clone();
+        let mut forget = tokio::time::interval(FORGET);
+        self.check.ok();
+        loop {
+            let due = self.queue.first().map(|(at, _)| *at);
+            let sleep = async {
+                match due {
+                    Some(at) => {
+                        let left = at.duration_since(Timestamp::now());
+                        // A clock that was set is noticed within a minute.
+                        let left = Duration::try_from(left).unwrap_or_default();
+                        tokio::time::sleep(left.min(FORGET)).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                connect = connecting.recv() => match connect {
+                    Some(connect) => self.connect(connect),
+                    None => return,
+                },
+                changed = current.changed() => match changed {
+                    Ok(()) => self.authority_changed(),
+                    Err(_) => return,
+                },
+                () = sleep => self.renew(Timestamp::now()),
+                _ = forget.tick() => self.forget(),
+            }
+        }
+    }
+
+    fn connect(&mut self, connect: Connect) {
+        let Connect { workload, publish } = connect;
+        let held = self.held.entry(workload.clone()).or_insert_with(|| Held {
+            streams: Vec::new(),
+            snapshot: None,
+            issuer: None,
+            own: Vec::new(),
+            due: Timestamp::UNIX_EPOCH,
+        });
+        held.streams.retain(|stream| !stream.is_closed());
+        match &held.snapshot {
+            Some(snapshot) => {
+                publish.send_replace(Some(snapshot.clone()));
+                held.streams.push(publish);
+            }
+            None => {
+                held.streams.push(publish);
+                self.sign(&workload, Timestamp::now());
+            }
+        }
+    }
+
+    /// Signs what another issuing certificate signed, and shows everybody the newest bundle.
+    fn authority_changed(&mut self) {
+        let Some(authority) = self.authority() else {
+            return;
+        };
+        let now = Timestamp::now();
+        let issuer = authority.issuing().certificate();
+        let workloads: Vec<Workload> = self.held.keys().cloned().collect();
+        for workload in workloads {
+            let held = self.held.get_mut(&workload).expect("it was just listed");
+            if held.issuer.as_ref() == Some(issuer) {
+                held.show(&authority);
+            } else {
+                self.sign(&workload, now);
+            }
+        }
+    }
+
+    fn renew(&mut self, now: Timestamp) {
+        while let Some((at, workload)) = self.queue.first().cloned() {
+            if at > now {
+                return;
+            }
+            self.sign(&workload, now);
+        }
+    }
+
+    /// Signs a certificate with a new key and shows it. After a failure it is tried again; the old one stays.
+    fn sign(&mut self, workload: &Workload, now: Timestamp) {
+        let Some(authority) = self.authority() else {
+            return;
+        };
+        let signed = secrets(&authority, &workload.identity, now, self.ttl, &self.random);
+        let Some(held) = self.held.get_mut(workload) else {
+            return;
+        };
+        self.queue.remove(&(held.due, workload.clone()));
+        match signed {
+            Ok((own, not_after)) => {
+                counter!("weft_issuer_svids_total", "kind" => "x509").increment(1);
+                debug!(identity = %workload.identity, node = &*workload.node, %not_after, "signed");
+                held.own = own;
+                held.issuer = Some(authority.issuing().certificate().clone());
+                held.due = renewal(now, not_after, rand::random());
+                held.show(&authority);
+                self.check.ok();
+            }
+            Err(error) => {
+                let error = chain(&error);
+                warn!(identity = %workload.identity, error, "a certificate cannot be signed");
+                self.check.fail(error);
+                held.due = now + AGAIN;
+            }
+        }
+        self.queue.insert((held.due, workload.clone()));
+    }
+
+    fn forget(&mut self) {
+        let queue = &mut self.queue;
+        self.held.retain(|workload, held| {
+            held.streams.retain(|stream| !stream.is_closed());
+            let used = !held.streams.is_empty();
+            if !used {
+                queue.remove(&(held.due, workload.clone()));
+            }
+            used
+        });
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+        gauge!("weft_issuer_workloads").set(self.held.len() as f64);
+    }
+
+    fn authority(&self) -> Option<Arc<Authority>> {
+        self.current.borrow().clone()
+    }
+}
+
+impl Held {
+    /// Shows the workload's secrets and this authority's bundle to its streams.
+    fn show(&mut self, authority: &Authority) {
+        let pem = authority.bundle_pem();
+        let bundles = [ROOT_CA.to_owned(), bundle_name(authority.trust_domain())]
+            .map(|name| Resource::new(&make::ca_secret(&name, &pem)));
+        let revision = i64::try_from(authority.sequence()).unwrap_or(i64::MAX);
+        let resources = self.own.iter().cloned().chain(bundles);
+        let snapshot = Arc::new(Snapshot::of(revision, resources));
+        self.streams.retain(|stream| !stream.is_closed());
+        for stream in &self.streams {
+            stream.send_replace(Some(snapshot.clone()));
+        }
+        self.snapshot = Some(snapshot);
+    }
+}
+
+/// A new certificate and its key, under its two names, and when it expires.
+fn secrets(
+    authority: &Authority,
+    identity: &Identity,
+    now: Timestamp,
+    ttl: SignedDuration,
+    random: &SystemRandom,
+) -> Result<(Vec<Resource>, Timestamp), AuthorityError> {
+    let key = PrivateKey::generate(random)?;
+    let svid = authority.sign(&identity.id(), &key.public(), now, ttl, &[], random)?;
+    let (chain, key) = (svid.pem(), key.pem());
+    let secret = |name: &str| Resource::new(&make::tls_secret(name, &chain, &key));
+    let own = vec![secret(DEFAULT), secret(&identity.to_string())];
+    Ok((own, svid.not_after))
+}

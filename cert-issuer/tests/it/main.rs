@@ -1,0 +1,9 @@
+//! The issuer as its clients see it: real etcd, real Envoys, real TLS.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod backend;
+mod callers;
+mod envoy;
+mod fixture;
+mod replicas;

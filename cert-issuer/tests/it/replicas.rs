@@ -1,0 +1,109 @@
+//! Replicas that share one authority, and what of it is in the store.
+
+use store::testing::Etcd;
+use store::{Area, Vault};
+
+use crate::fixture::{Issuer, credential, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_start_together_share_one_authority() {
+    let etcd = Etcd::start().await;
+    let replicas = futures::future::join_all((0..3).map(|_| Issuer::start(&etcd, &[]))).await;
+    let first = replicas[0].bundle().await;
+    for replica in &replicas {
+        assert_eq!(replica.bundle().await, first);
+    }
+    let shown = etcd
+        .store()
+        .read(Area::Ca, "bundle.pem")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(*shown.value, *first.as_bytes());
+    // Whoever leads goes; the rest go on with the same authority, and so does one that starts anew.
+    for replica in replicas {
+        replica.stop().await;
+        let again = Issuer::start(&etcd, &[]).await;
+        assert_eq!(again.bundle().await, first);
+        again.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_key_and_no_credential_is_readable_in_the_store() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let etcd = Etcd::start().await;
+    let store = etcd.store();
+    let issuer = Issuer::start(&etcd, &[]).await;
+    let token = credential(&store, "spiffe://td/ns/shop/sa/orders", "orders-v1").await;
+    let keys = cert_issuer::envelope::KeyList::parse(crate::fixture::KEYS).unwrap();
+    let domain: model::TrustDomain = "td".parse().unwrap();
+    let policy = cert_issuer::authority::Policy::default();
+    let ca = cert_issuer::ca::Ca::new(std::sync::Arc::new(store.clone()), keys, domain, policy);
+    let (authority, _) = ca.load().await.unwrap();
+    let mut canaries = vec![token.expose().as_bytes().to_vec()];
+    let root = &authority.active_root().signer;
+    for key in [
+        root.key(),
+        authority.issuing().key(),
+        &authority.jwt_keys()[0].key,
+    ] {
+        // The secret number of a P-256 key lies here in its encoding.
+        let secret = &key.pkcs8()[36..68];
+        canaries.extend([secret.to_vec(), STANDARD.encode(secret).into_bytes()]);
+        // In base64 of the whole, whichever way the bytes fall.
+        canaries.push(STANDARD.encode(&key.pkcs8()[36..66]).into_bytes());
+    }
+    let mut seen = 0;
+    for (area, path) in [
+        (Area::Ca, "state"),
+        (Area::Ca, "bundle.pem"),
+        (Area::Tokens, token.hash().as_str()),
+    ] {
+        let stored = store.read(area, path).await.unwrap().unwrap();
+        for canary in &canaries {
+            let found = stored
+                .value
+                .windows(canary.len())
+                .any(|bytes| bytes == canary);
+            assert!(!found, "{area:?} {path} holds a secret");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 30);
+    // The same search finds them where they are in the clear.
+    let plain = authority.to_bytes();
+    let found = |canary: &Vec<u8>| plain.windows(canary.len()).any(|bytes| bytes == canary);
+    assert_eq!(canaries.iter().filter(|canary| found(canary)).count(), 3);
+    issuer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_authority_outlives_the_store_being_away() {
+    let mut etcd = Etcd::start().await;
+    let store = etcd.store();
+    let issuer = Issuer::start(&etcd, &[]).await;
+    let token = credential(&store, "spiffe://td/ns/shop/sa/orders", "orders-v1").await;
+    let client = issuer.client().await;
+    let sign = || async {
+        let request = client
+            .post(issuer.url("/v1/jwt-svid"))
+            .bearer_auth(token.expose());
+        let request = request.body(r#"{"audience":["db"]}"#);
+        request.send().await.unwrap().status().is_success()
+    };
+    until("the credential to be known", sign).await;
+    etcd.kill();
+    assert!(sign().await, "everybody signs without the store");
+    etcd.restart().await;
+    let late = credential(&etcd.store(), "spiffe://td/ns/shop/sa/late", "late-v1").await;
+    until("new credentials to be known again", async || {
+        let request = client
+            .get(issuer.url("/v1/bundle"))
+            .bearer_auth(late.expose());
+        request.send().await.unwrap().status().is_success()
+    })
+    .await;
+    issuer.stop().await;
+}
