@@ -14,6 +14,7 @@ mod identity;
 mod k8s;
 mod liveness;
 mod members;
+mod ownership;
 mod pushers;
 mod reload;
 mod rendezvous;

@@ -20,7 +20,7 @@ use crate::mesh::{Mesh, Variant};
 use crate::wait;
 use crate::xds_client::{Client, Reaction, Settings, State, Type};
 
-/// Documents in one transaction: etcd allows 128 operations, one of which is the change record.
+/// Documents in one transaction: etcd allows 128 comparisons, of which the change record and new hosts take one each.
 const BATCH: usize = 100;
 /// How long anything may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(600);

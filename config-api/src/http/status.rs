@@ -290,6 +290,9 @@ impl From<store::Error> for Status {
                 key,
                 format!("the object has been modified and is at resourceVersion {at}"),
             ),
+            store::Error::Overtaken { .. } => {
+                Self::unavailable(format!("{error}, again and again; nothing was changed"))
+            }
             store::Error::Compacted { asked } => Self::expired(format!(
                 "too old resource version: {asked} has been compacted; list again without a resourceVersion"
             )),

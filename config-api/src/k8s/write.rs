@@ -11,6 +11,7 @@ use store::{Author, Expect, Op};
 use super::admit::Admitted;
 use crate::app::App;
 use crate::http::status::{Result, Status};
+use crate::ownership;
 
 /// What a write came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +67,13 @@ pub(crate) async fn write(
         check(key, precondition, prior.as_ref())?;
         let Admitted { object, warnings } = make(prior.as_ref())?;
         let outcome = next(prior.as_ref(), object)?;
+        let change = ownership::Change {
+            key,
+            before: prior.as_ref(),
+            after: Some(outcome.object()),
+            place: String::new(),
+        };
+        let guard = ownership::check(app, &[change]).await?;
         if dry_run || matches!(outcome, Outcome::Unchanged(_)) {
             return Ok((outcome, warnings));
         }
@@ -73,9 +81,11 @@ pub(crate) async fn write(
             object: outcome.object().clone(),
             expect,
         };
-        match app.commit(vec![op], author.clone()).await {
+        let ops = guard.into_iter().chain([op]).collect();
+        match app.commit(ops, author.clone()).await {
             Ok(revision) => return Ok((at(outcome, revision), warnings)),
             Err(store::Error::Conflict { .. }) => {}
+            Err(store::Error::Overtaken { .. }) => ownership::catch_up(app).await?,
             Err(error) => return Err(error.into()),
         }
     }

@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::http::status::{Result, Status};
 use crate::identity::Caller;
 use crate::k8s::write::{self, Outcome, Precondition, Present};
+use crate::ownership;
 
 /// What a resource shall become.
 #[derive(Clone, Debug)]
@@ -110,7 +111,11 @@ pub(super) async fn run(app: &App, steps: &[Step], dry_run: bool, author: &Autho
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let mut planned = try_join_all(steps.iter().map(|step| plan(app, step))).await?;
-        let ops: Vec<Op> = planned.iter().filter_map(Planned::op).collect();
+        let mut ops: Vec<Op> = planned.iter().filter_map(Planned::op).collect();
+        let changes: Vec<_> = (planned.iter().enumerate())
+            .map(|(index, planned)| planned.change(index))
+            .collect();
+        ops.extend(ownership::check(app, &changes).await?);
         if dry_run || ops.is_empty() {
             return Ok(Done {
                 revision: app.store.revision().await?,
@@ -129,6 +134,10 @@ pub(super) async fn run(app: &App, steps: &[Step], dry_run: bool, author: &Autho
                 return Ok(Done { revision, planned });
             }
             Err(error @ store::Error::Conflict { .. }) => last = Some(error),
+            Err(error @ store::Error::Overtaken { .. }) => {
+                ownership::catch_up(app).await?;
+                last = Some(error);
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -176,6 +185,15 @@ async fn plan(app: &App, step: &Step) -> Result<Planned> {
 }
 
 impl Planned {
+    fn change(&self, index: usize) -> ownership::Change<'_> {
+        ownership::Change {
+            key: &self.key,
+            before: self.before.as_ref(),
+            after: self.after.as_ref(),
+            place: format!("items[{index}]."),
+        }
+    }
+
     fn op(&self) -> Option<Op> {
         match (self.result, &self.after) {
             ("unchanged", _) => None,

@@ -8,6 +8,7 @@ mod fixture;
 mod heartbeats;
 mod keyring;
 mod many;
+mod ownership;
 mod random;
 mod refusals;
 mod resources;

@@ -194,6 +194,7 @@ impl<K: Kv> Keyspace<K> {
                 .txn(&Txn {
                     expect: vec![(key.clone(), 0)],
                     writes: vec![write],
+                    ..Txn::default()
                 })
                 .await?;
         }

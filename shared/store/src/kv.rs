@@ -70,10 +70,12 @@ pub(crate) enum Write {
     },
 }
 
-/// Writes that happen together if every key of `expect` was last modified at the revision beside it (0: is absent).
+/// Writes that happen together if every key of `expect` was last modified at the revision beside it (0: is absent), and
+/// nothing in a span of `unwritten` after the one beside it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Txn {
     pub(crate) expect: Vec<(String, i64)>,
+    pub(crate) unwritten: Vec<(Span, i64)>,
     pub(crate) writes: Vec<Write>,
 }
 

@@ -66,6 +66,7 @@ impl<K: Kv> Keyspace<K> {
                     value: instance.as_bytes().to_vec(),
                     lease: Some(lease),
                 }],
+                ..Txn::default()
             };
             if let Outcome::Done(revision) = self.retry(|| self.kv.txn(&txn)).await? {
                 let lost = CancellationToken::new();

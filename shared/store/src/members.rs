@@ -56,6 +56,7 @@ impl<K: Kv> Registration<K> {
             .txn(&Txn {
                 expect: Vec::new(),
                 writes: vec![write],
+                ..Txn::default()
             })
             .await?;
         Ok(lease)

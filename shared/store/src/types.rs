@@ -31,6 +31,9 @@ pub enum Op {
     Put { object: Object, expect: Expect },
     /// Delete.
     Delete { key: Key, expect: Expect },
+    /// Demand that no resource of a kind was written after a revision: what was decided over all of them still holds.
+    /// Deletions do not count.
+    Guard { kind: Kind, since: Revision },
     /// Record that a workload's heartbeats stopped (`up: false`) or returned. Idempotent. Creating or deleting a
     /// WorkloadEntry implies that the workload of its name is up, as far as the record goes.
     Liveness {
@@ -208,6 +211,9 @@ pub enum Error {
     /// A precondition did not hold: which resource, and what it is now.
     #[error("{key} is not as expected: it is {}", match actual { Some(r) => format!("at revision {r}"), None => "absent".into() })]
     Conflict { key: Key, actual: Option<Revision> },
+    /// What was decided over a kind no longer holds, see [`Op::Guard`].
+    #[error("a {kind} was written after revision {since}")]
+    Overtaken { kind: Kind, since: Revision },
     /// The batch writes the same resource twice.
     #[error("{key} is written twice in one batch")]
     Duplicate { key: Key },

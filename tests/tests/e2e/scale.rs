@@ -11,7 +11,7 @@ use weft_tests::xds_client::{Client, Reaction, Settings, State, Type};
 use crate::edge::service;
 
 const SERVICES: usize = 10_000;
-/// Documents in one transaction: etcd allows 128 operations, one of which is the change record.
+/// Documents in one transaction: etcd allows 128 comparisons, of which the change record and new hosts take one each.
 const BATCH: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -126,6 +126,11 @@ impl Kv for EtcdKv {
             .expect
             .iter()
             .map(|(key, revision)| Compare::mod_revision(key.as_str(), CompareOp::Equal, *revision))
+            .chain(txn.unwritten.iter().map(|(span, since)| {
+                // Of a range, every key is compared.
+                Compare::mod_revision(span.start.as_str(), CompareOp::Less, since + 1)
+                    .with_range(span.end.as_str())
+            }))
             .collect();
         let writes: Vec<TxnOp> = txn
             .writes

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::keys::{Layout, is_name};
 use crate::kv::{KeyValue, Txn, Write};
-use crate::{Author, ChangeRecord, Edit, Error, Expect, Op, Result, Turn, codec};
+use crate::{Author, ChangeRecord, Edit, Error, Expect, Op, Result, Scope, Turn, codec};
 
 /// A batch of operations that are distinct and well named.
 pub(super) struct Batch {
@@ -21,6 +21,7 @@ pub(super) struct Batch {
     etcd_keys: Vec<String>,
     /// How many of `ops` were asked for; the rest are implied.
     asked: usize,
+    guards: Vec<(Kind, Revision)>,
 }
 
 /// A batch as it is sent.
@@ -29,10 +30,19 @@ pub(super) struct Sent {
     pub(super) txn: Txn,
     /// The resources behind `txn.expect`; its last entry is the record's and has none.
     keys: Vec<Key>,
+    guards: Vec<(Kind, Revision)>,
 }
 
 impl Batch {
     pub(super) fn new(layout: &Layout, mut ops: Vec<Op>) -> Result<Self> {
+        let mut guards = Vec::new();
+        ops.retain(|op| match op {
+            Op::Guard { kind, since } => {
+                guards.push((*kind, *since));
+                false
+            }
+            _ => true,
+        });
         let asked = ops.len();
         let mut seen = HashSet::new();
         let mut etcd_keys = Vec::with_capacity(asked);
@@ -47,6 +57,7 @@ impl Batch {
                     let key = Key::new(Kind::WorkloadEntry, namespace.clone(), name.clone());
                     (key, layout.down(namespace, name))
                 }
+                Op::Guard { .. } => continue,
             };
             if !is_name(&key.namespace, &key.name) {
                 return Err(Error::Name { key });
@@ -73,6 +84,7 @@ impl Batch {
             ops,
             etcd_keys,
             asked,
+            guards,
         })
     }
 
@@ -107,6 +119,7 @@ impl Batch {
             let (key, expect, after) = match op {
                 Op::Put { object, expect } => (object.key(), expect, Some(object)),
                 Op::Delete { key, expect } => (key, expect, None),
+                Op::Guard { .. } => continue,
                 Op::Liveness {
                     namespace,
                     name,
@@ -158,13 +171,24 @@ impl Batch {
             return Ok(None);
         }
         let keys = record.edits.iter().map(|edit| edit.key.clone()).collect();
+        for (kind, since) in &self.guards {
+            let every = Scope {
+                kind: Some(*kind),
+                namespace: None,
+            };
+            txn.unwritten.push((layout.configs(&every), since.0));
+        }
         txn.expect.push((layout.record(id), 0));
         txn.writes.push(Write::Put {
             key: layout.record(id),
             value: codec::encode_record(&record),
             lease: None,
         });
-        Ok(Some(Sent { txn, keys }))
+        Ok(Some(Sent {
+            txn,
+            keys,
+            guards: self.guards,
+        }))
     }
 }
 
@@ -182,9 +206,10 @@ fn new_life(op: &Op) -> Option<(Arc<str>, Arc<str>)> {
 }
 
 impl Sent {
-    /// How many operations it holds, the change record included.
+    /// How many operations it holds, the change record included, or comparisons, if those are more: each has the same limit.
     pub(super) fn operations(&self) -> usize {
-        self.txn.writes.len()
+        let comparisons = self.txn.expect.len() + self.txn.unwritten.len();
+        self.txn.writes.len().max(comparisons)
     }
 
     /// The size of the request, not less than etcd counts it.
@@ -217,6 +242,9 @@ impl Sent {
             .zip(expected.zip(actual))
             .find(|(_, (expected, actual))| expected != actual);
         let Some((key, (_, &actual))) = conflict else {
+            if let Some(&(kind, since)) = self.guards.first() {
+                return Err(Error::Overtaken { kind, since });
+            }
             return Err(Error::Unavailable(
                 "a transaction was refused although nothing differs".into(),
             ));

@@ -306,6 +306,11 @@ impl Kv for MemoryKv {
             .iter()
             .zip(&actual)
             .any(|((_, expected), actual)| expected != actual)
+            || txn.unwritten.iter().any(|(span, since)| {
+                let keys = state.now().range(span.start.clone()..span.end.clone());
+                let mut keys = keys.map(|(key, _)| state.modified(key));
+                keys.any(|modified| modified > *since)
+            })
         {
             return Ok(Outcome::Refused(actual));
         }

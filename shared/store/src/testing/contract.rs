@@ -54,6 +54,7 @@ macro_rules! contract_suite {
         $crate::contract_suite!($rig;
             batches: a_resource_is_created_read_replaced_and_deleted,
                 a_stale_expectation_names_the_key_and_what_it_is, a_batch_is_all_or_nothing,
+                a_guard_holds_while_nothing_of_its_kind_is_written,
                 a_batch_is_one_revision_and_one_event, a_key_is_written_once_in_a_batch, names_fit_into_keys,
                 too_many_operations_are_refused_by_number, too_many_bytes_are_refused_by_number,
                 of_concurrent_writers_one_wins, liveness_turns_once, a_new_workload_is_not_down, an_empty_batch_writes_nothing;

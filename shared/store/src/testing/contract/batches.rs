@@ -57,6 +57,43 @@ pub async fn a_stale_expectation_names_the_key_and_what_it_is(rig: &dyn Rig) {
     assert_eq!(store.revision().await.unwrap(), second);
 }
 
+pub async fn a_guard_holds_while_nothing_of_its_kind_is_written(rig: &dyn Rig) {
+    let store = rig.store();
+    let guarded = |op: Op, kind: Kind, since: Revision| {
+        let ops = vec![Op::Guard { kind, since }, op];
+        let store = store.clone();
+        async move { store.commit(ops, by("tester")).await }
+    };
+    let (kind, other) = (Kind::VirtualService, Kind::DestinationRule);
+    // Nothing of the kind is there at all.
+    let first = guarded(create(route("a", 1)), kind, Revision(0))
+        .await
+        .unwrap();
+    let second = guarded(create(route("b", 1)), kind, first).await.unwrap();
+    // Another kind is no matter, nor is another's namespace a hiding place.
+    let rule = object(other, "elsewhere", "a", json!({"host": "a"}));
+    let third = guarded(create(rule), kind, second).await.unwrap();
+    match guarded(create(route("c", 1)), kind, first).await {
+        Err(Error::Overtaken { kind: k, since }) => assert_eq!((k, since), (kind, first)),
+        overtaken => panic!("it was overtaken: {overtaken:?}"),
+    }
+    assert_eq!(store.get(&key("c")).await.unwrap(), None);
+    let elsewhere = object(other, "default", "b", json!({"host": "b"}));
+    assert!(matches!(
+        guarded(create(elsewhere), other, second).await,
+        Err(Error::Overtaken { .. })
+    ));
+    // A conflict of its own is told as such; a deletion overtakes nobody.
+    assert!(matches!(
+        guarded(create(route("a", 2)), kind, third).await,
+        Err(Error::Conflict { .. })
+    ));
+    commit(&store, [delete("b", second)]).await;
+    guarded(replace(route("a", 2), first), kind, first)
+        .await
+        .unwrap();
+}
+
 pub async fn a_batch_is_all_or_nothing(rig: &dyn Rig) {
     let store = rig.store();
     let first = commit(&store, [create(route("a", 1)), create(route("b", 1))]).await;
