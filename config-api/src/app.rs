@@ -20,6 +20,9 @@ use crate::liveness::{Beat, Peers};
 use crate::pushers::Pushers;
 use crate::view::View;
 
+/// How long the view may take to show what this replica wrote, before an answer is given without it.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
 /// The shared state of the service.
 pub(crate) struct App {
     pub(crate) config: Config,
@@ -42,12 +45,12 @@ impl App {
         Ok(revision)
     }
 
-    /// The view once it holds what this replica wrote; as it is after a second, or at once if it cannot be kept up to date.
+    /// The view once it holds what this replica wrote; as it is after [`CATCH_UP`], or at once if it cannot be kept up to date.
     pub(crate) async fn fresh_view(&self) -> View {
         let committed = Revision(self.committed.load(Ordering::Relaxed));
         let mut view = self.view.clone();
         let caught_up = view.wait_for(|v| v.revision >= committed || v.stale.is_some());
-        match tokio::time::timeout(Duration::from_secs(1), caught_up).await {
+        match tokio::time::timeout(CATCH_UP, caught_up).await {
             Ok(Ok(view)) => view.clone(),
             _ => self.view.borrow().clone(),
         }

@@ -18,8 +18,7 @@ use crate::process::Process;
 use crate::run::Run;
 use crate::{binaries, wait};
 
-/// How long an Envoy may take to start or to obey.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use crate::wait::PATIENCE;
 
 /// The Envoys that `tests/install-tools` installs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

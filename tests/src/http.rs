@@ -3,9 +3,10 @@
 //! *Invariant:* no answer is an error here; the caller judges the status.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::wait::PATIENCE;
 
 /// A status and a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Answer {
     }
 }
 
-/// The client: no proxies, no redirects, ten seconds.
+/// The client: no proxies, no redirects, patient.
 pub fn client() -> &'static reqwest::Client {
     static CLIENT: LazyLock<reqwest::Client> =
         LazyLock::new(|| builder().build().expect("the client's settings are valid"));
@@ -69,7 +70,7 @@ fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(10))
+        .timeout(PATIENCE)
         // Every test has a runtime of its own, and a pooled connection dies with the runtime that opened it.
         .pool_max_idle_per_host(0)
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -19,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+
+use crate::wait::PATIENCE;
 
 /// The protocol a load speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +57,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Four HTTP/1.1 connections, 200 requests per second, for at most two minutes.
+    /// Four HTTP/1.1 connections, 200 requests per second, for at most twenty minutes.
     pub fn new(target: SocketAddr, authority: &str, path: &str) -> Self {
         Self {
             target,
@@ -64,22 +67,25 @@ impl Load {
             connections: 4,
             per_second: 200,
             at_most: u64::MAX,
-            within: Duration::from_secs(120),
+            within: Duration::from_secs(1200),
             protocol: Protocol::Http1,
         }
     }
 
     /// Starts it.
     pub fn start(self) -> Running {
-        let stop = CancellationToken::new();
-        let start = Instant::now();
-        let load = Arc::new(self);
-        let connections = (0..load.connections)
-            .map(|n| one_connection(Arc::clone(&load), n, start, stop.clone()));
+        let under_way = UnderWay {
+            load: Arc::new(self),
+            start: Instant::now(),
+            stop: CancellationToken::new(),
+            made: Arc::default(),
+        };
+        let connections =
+            (0..under_way.load.connections).map(|n| one_connection(under_way.clone(), n));
         Running {
             tasks: connections.collect(),
-            stop,
-            start,
+            stop: under_way.stop,
+            made: under_way.made,
         }
     }
 }
@@ -135,13 +141,13 @@ impl Report {
 pub struct Running {
     tasks: JoinSet<Report>,
     stop: CancellationToken,
-    start: Instant,
+    made: Arc<AtomicU64>,
 }
 
 impl Running {
-    /// How long it has been running.
-    pub fn age(&self) -> Duration {
-        self.start.elapsed()
+    /// How many requests have been answered, or have failed, so far.
+    pub fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
     }
 
     /// Lets requests under way finish and reports.
@@ -165,12 +171,22 @@ impl Running {
     }
 }
 
-async fn one_connection(
+/// What the connections of a load share.
+#[derive(Clone)]
+struct UnderWay {
     load: Arc<Load>,
-    number: u32,
     start: Instant,
     stop: CancellationToken,
-) -> Report {
+    made: Arc<AtomicU64>,
+}
+
+async fn one_connection(under_way: UnderWay, number: u32) -> Report {
+    let UnderWay {
+        load,
+        start,
+        stop,
+        made,
+    } = under_way;
     let mut report = Report::default();
     let mut pace =
         tokio::time::interval(Duration::from_secs(1) * load.connections / load.per_second.max(1));
@@ -194,6 +210,7 @@ async fn one_connection(
                 });
             }
         }
+        made.fetch_add(1, Ordering::Relaxed);
     }
     report
 }
@@ -223,9 +240,9 @@ async fn request(load: &Load, path: &str, connection: &mut Option<Sender>) -> Re
         }
         Ok(who(&body))
     };
-    tokio::time::timeout(Duration::from_secs(15), answer)
+    tokio::time::timeout(PATIENCE, answer)
         .await
-        .context("no answer within 15 s")?
+        .context("no answer in time")?
 }
 
 /// Sends on the connection, on a new one if there is none or it was closed before the request was written.

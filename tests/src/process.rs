@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use crate::wait;
 
 /// How long a process may take to end after SIGTERM before it is killed.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(60);
 
 /// A running child process.
 #[derive(Debug)]

@@ -4,17 +4,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::mesh::Variant;
 use crate::process::Process;
 use crate::run::Run;
+pub use crate::wait::PATIENCE;
 use crate::{binaries, envoy, http, wait};
-
-/// How long a part may take to listen, on a machine busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts etcd with its data in `data`; it stays alone, its peer port is the client port's successor.
 ///
@@ -57,6 +54,7 @@ pub async fn config_api(
         ("--listen", listen.to_string()),
         ("--etcd-endpoints", format!("http://{etcd}")),
         ("--etcd-prefix", prefix.to_owned()),
+        ("--pusher-deadline", "10s".to_owned()),
     ]);
     service(run, "config-api", name, &args, listen).await
 }

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+/// How long what is sure to come may take: what a machine busy with other tests needs, many times over.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
 /// How often a condition is probed.
 const PACE: Duration = Duration::from_millis(25);
 

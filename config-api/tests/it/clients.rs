@@ -1,4 +1,5 @@
-//! Clients that nobody here wrote: kubectl, and Kubernetes' Python client. Skipped, visibly, where they are not installed.
+//! Clients that nobody here wrote: kubectl, skipped visibly where it is not installed, and Kubernetes' Python client,
+//! which `tests/install-tools` puts in place.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::fixture::Api;
+use crate::fixture::{Api, PATIENCE};
 
 pub(crate) const MANIFEST: &str = "
 apiVersion: networking.istio.io/v1
@@ -66,9 +67,8 @@ impl Kubectl {
     }
 
     pub(crate) async fn run(&self, args: &[&str]) -> (bool, String, String) {
-        let output =
-            tokio::time::timeout(Duration::from_secs(30), self.command(args).output()).await;
-        let output = output.expect("kubectl ends within 30 s").unwrap();
+        let output = tokio::time::timeout(PATIENCE, self.command(args).output()).await;
+        let output = output.expect("kubectl ends in time").unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (
             output.status.success(),
@@ -252,8 +252,8 @@ async fn kubectl_watches() {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let next = async |lines: &mut tokio::io::Lines<_>| {
-        let line = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await;
-        line.expect("a line within 20 s").unwrap().unwrap()
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        line.expect("a line in time").unwrap().unwrap()
     };
     assert!(next(&mut lines).await.starts_with("NAME"));
     assert!(next(&mut lines).await.starts_with("reviews"));
@@ -270,18 +270,15 @@ async fn kubectl_watches() {
     child.kill().await.unwrap();
 }
 
-pub(crate) fn python() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/python/bin/python");
-    let works = std::process::Command::new(&path)
-        .args(["-c", "import kubernetes"])
-        .output();
-    if works.is_ok_and(|o| o.status.success()) {
-        return Some(path);
-    }
-    eprintln!(
-        "SKIPPED: the Python client (pip install kubernetes in .tools/python) is not installed"
+/// Python with Kubernetes' client: the tests end here if `tests/install-tools` has not put it in place.
+pub(crate) fn python() -> PathBuf {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/python/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: run tests/install-tools",
+        python.display()
     );
-    None
+    python
 }
 
 const SCRIPT: &str = r#"
@@ -299,7 +296,7 @@ assert [i["metadata"]["name"] for i in listed["items"]] == ["a"], listed
 seen = []
 w = watch.Watch()
 for event in w.stream(api.list_namespaced_custom_object, group, version, ns, plural,
-                      resource_version=listed["metadata"]["resourceVersion"], timeout_seconds=20):
+                      resource_version=listed["metadata"]["resourceVersion"], timeout_seconds=90):
     seen.append((event["type"], event["object"]["metadata"]["name"]))
     if len(seen) == 1:
         api.delete_namespaced_custom_object(group, version, ns, plural, "a")
@@ -319,8 +316,7 @@ except client.ApiException as e:
 #[tokio::test]
 async fn the_python_client_lists_and_watches() {
     let api = Api::start().await;
-    let Some(python) = python() else { return };
-    let mut child = Command::new(python)
+    let mut child = Command::new(python())
         .args(["-c", SCRIPT, &api.url])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,6 +1,7 @@
 //! A running service and a client for it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use config_api::{Config, Server};
 use reqwest::{Method, StatusCode};
@@ -8,6 +9,9 @@ use serde_json::{Value, json};
 use store::memory::MemoryStore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// How long what is sure to come may take: what a loaded machine needs, many times over.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) const VS: &str = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices";
 
@@ -86,6 +90,19 @@ impl Api {
             .header("content-type", media)
             .body(body.to_string());
         answer(request).await
+    }
+
+    /// What `/readyz` says once it is answered with this status.
+    pub(crate) async fn until_readyz(&self, code: u16) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (is, report) = self.get("/readyz").await;
+            if is == code {
+                return report;
+            }
+            assert!(Instant::now() < deadline, "{is}: {report}");
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Every key and value of the store, to show that nothing changed.

@@ -1,11 +1,9 @@
 //! Bad input: a 4xx that names field, value and rule, and changes nothing.
 
-use std::time::Duration;
-
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::fixture::{Api, VS, answer, virtual_service};
+use crate::fixture::{Api, PATIENCE, VS, answer, virtual_service};
 
 /// Sends a body to the collection and to `/v1/apply`; both must refuse it, name `field` and `says`, and change nothing.
 async fn refused(api: &Api, path: &str, body: &Value, field: &str, says: &str) {
@@ -253,7 +251,7 @@ async fn a_huge_body_is_refused_before_it_is_read() {
     );
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut answer = [0; 12];
-    tokio::time::timeout(Duration::from_secs(5), socket.read_exact(&mut answer))
+    tokio::time::timeout(PATIENCE, socket.read_exact(&mut answer))
         .await
         .unwrap()
         .unwrap();
@@ -378,7 +376,7 @@ async fn too_much_at_once_is_told_when_to_return() {
 
 #[tokio::test]
 async fn without_a_store_nothing_is_claimed() {
-    let api = Api::with(|c| c.request_timeout = Duration::from_secs(5)).await;
+    let api = Api::start().await;
     api.post(VS, &virtual_service("a", "b")).await;
     api.store.set_available(false);
     for (method, path) in [
@@ -394,13 +392,7 @@ async fn without_a_store_nothing_is_claimed() {
         );
     }
     assert_eq!(api.post(VS, &virtual_service("b", "b")).await.0, 503);
-    let ready = loop {
-        let (code, ready) = api.get("/readyz").await;
-        if code == 503 {
-            break ready;
-        }
-        tokio::task::yield_now().await;
-    };
+    let ready = api.until_readyz(503).await;
     assert_eq!(ready["checks"]["store"]["ok"], false, "{ready}");
     assert!(
         ready["checks"]["store"]["reason"]
@@ -411,9 +403,7 @@ async fn without_a_store_nothing_is_claimed() {
     );
     assert_eq!(api.get("/livez").await.0, 200);
     api.store.set_available(true);
-    while api.get("/readyz").await.0 != 200 {
-        tokio::task::yield_now().await;
-    }
+    api.until_readyz(200).await;
     assert_eq!(api.everything().await.len(), 1);
 }
 

@@ -145,7 +145,7 @@ except client.ApiException as e:
 async fn the_python_client_proves_who_it_is() {
     let keys = Keyring::new();
     let api = start(&keys).await;
-    let Some(python) = python() else { return };
+    let python = python();
     let authority = keys.path("ca.pem");
     let output = Command::new(python)
         .args(["-c", SCRIPT, &api.url, text(&authority), &token_of("alice")])

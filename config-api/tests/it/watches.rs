@@ -1,11 +1,9 @@
 //! Watches: what a client that lists and watches sees.
 
-use std::time::Duration;
-
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::fixture::{Api, VS, virtual_service};
+use crate::fixture::{Api, PATIENCE, VS, virtual_service};
 
 /// The lines of a watch.
 struct Lines(Response, Vec<u8>);
@@ -31,9 +29,9 @@ impl Lines {
                 self.1.extend(self.0.chunk().await.unwrap()?);
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), line)
+        tokio::time::timeout(PATIENCE, line)
             .await
-            .expect("an event within 10 s")
+            .expect("an event in time")
     }
 
     /// The next event that is no bookmark: its type and the name of its object.
@@ -101,7 +99,7 @@ async fn a_label_that_comes_and_goes() {
 async fn initial_events_end_with_a_bookmark() {
     let api = Api::start().await;
     api.post(VS, &virtual_service("a", "b")).await;
-    let query = "sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1";
+    let query = "sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
     let mut lines = Lines::open(&api, query, JSON).await;
     assert_eq!(lines.next().await.unwrap()["type"], "ADDED");
     let bookmark = lines.next().await.unwrap();
@@ -111,7 +109,8 @@ async fn initial_events_end_with_a_bookmark() {
         "true"
     );
     assert_eq!(bookmark["object"]["kind"], "VirtualService");
-    while lines.next().await.is_some() {}
+    let mut bounded = Lines::open(&api, &format!("{query}&timeoutSeconds=1"), JSON).await;
+    while bounded.next().await.is_some() {}
 }
 
 #[tokio::test]

@@ -11,6 +11,11 @@
     reason = "these are tests; names and assertions say what they hold"
 )]
 
+use std::time::Duration;
+
+/// How long what is sure to come may take: what a loaded machine needs, many times over.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
 mod connection;
 pub mod contract;
 mod etcd;

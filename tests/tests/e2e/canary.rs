@@ -60,18 +60,14 @@ async fn weights_testers_and_one_call_back() {
     edge.mesh.apply(&split(90, 10)).await.unwrap();
     for gateway in &edge.gateways {
         // Seen once, the split is in force; on a worker thread that has not heard of it yet the bounds still hold.
-        wait::until(
-            "the canary to answer",
-            Duration::from_secs(20),
-            async || {
-                let answer = gateway.get("/").await?;
-                if who(&answer) == "orders v2" {
-                    Ok(())
-                } else {
-                    anyhow::bail!("{}", who(&answer))
-                }
-            },
-        )
+        wait::until("the canary to answer", wait::PATIENCE, async || {
+            let answer = gateway.get("/").await?;
+            if who(&answer) == "orders v2" {
+                Ok(())
+            } else {
+                anyhow::bail!("{}", who(&answer))
+            }
+        })
         .await
         .unwrap();
         let load = Load {
@@ -103,19 +99,15 @@ async fn weights_testers_and_one_call_back() {
         .ok()
         .unwrap();
     for gateway in &edge.gateways {
-        wait::until(
-            "the canary to be gone",
-            Duration::from_secs(20),
-            async || {
-                for _ in 0..100 {
-                    let answer = gateway.get("/").await?;
-                    if who(&answer) != "orders v1" {
-                        anyhow::bail!("{}", answer.body);
-                    }
+        wait::until("the canary to be gone", wait::PATIENCE, async || {
+            for _ in 0..100 {
+                let answer = gateway.get("/").await?;
+                if who(&answer) != "orders v1" {
+                    anyhow::bail!("{}", answer.body);
                 }
-                Ok(())
-            },
-        )
+            }
+            Ok(())
+        })
         .await
         .unwrap();
     }
@@ -134,7 +126,7 @@ async fn mirrors_and_retries_reach_the_backend() {
             "- match: [{ uri: { prefix: /mirrored } }]\n  route: [{ destination: { host: orders, subset: v1 } }]\n  \
              mirror: { host: shadow }\n  mirrorPercentage: { value: 100 }\n\
              - match: [{ uri: { prefix: /retried } }]\n  route: [{ destination: { host: orders, subset: v1 } }]\n  \
-             retries: { attempts: 3, perTryTimeout: 2s, retryOn: 5xx }\n\
+             retries: { attempts: 3, perTryTimeout: 60s, retryOn: 5xx }\n\
              - match: [{ uri: { prefix: /once } }]\n  route: [{ destination: { host: orders, subset: v1 } }]\n  \
              retries: { attempts: 0 }\n\
              - route: [{ destination: { host: orders, subset: v1 } }]",
@@ -149,17 +141,13 @@ async fn mirrors_and_retries_reach_the_backend() {
             who(&gateway.answers(&path, is("orders v1")).await.unwrap()),
             "orders v1"
         );
-        let seen = wait::until(
-            "the mirrored request",
-            Duration::from_secs(10),
-            async || {
-                shadow
-                    .seen()
-                    .into_iter()
-                    .find(|s| s.path == path)
-                    .ok_or("not seen")
-            },
-        );
+        let seen = wait::until("the mirrored request", wait::PATIENCE, async || {
+            shadow
+                .seen()
+                .into_iter()
+                .find(|s| s.path == path)
+                .ok_or("not seen")
+        });
         let seen = seen.await.unwrap();
         assert!(seen.authority.contains("-shadow"), "{seen:?}");
 

@@ -200,13 +200,23 @@ async fn without_late_removal_the_same_changes_lose_requests() {
     let edge = Edge::start_with("early", &every_kind(), &["--unsafe-remove-early"])
         .await
         .unwrap();
-    let reports = churn(&edge, 1).await;
-    for variant in ["sotw", "delta"] {
-        let of_variant = reports.iter().filter(|(name, _)| name.contains(variant));
-        let failed: usize = of_variant.map(|(_, report)| report.failures.len()).sum();
-        assert!(
-            failed > 0,
-            "{variant}: no request was lost, so the changes above prove nothing about late removal"
-        );
+    let mut lossy = BTreeSet::new();
+    // A request has to meet the moment between a removal and the new routes: on a busy machine few are made.
+    for _ in 0..5 {
+        for (name, report) in churn(&edge, 1).await {
+            if !report.failures.is_empty() {
+                lossy.insert(if name.contains("sotw") {
+                    "sotw"
+                } else {
+                    "delta"
+                });
+            }
+        }
+        if lossy.len() == 2 {
+            return;
+        }
     }
+    panic!(
+        "requests were lost by {lossy:?} alone, so the changes above prove nothing about late removal"
+    );
 }

@@ -3,7 +3,6 @@
 //! *Invariant:* every scenario ends with [`Edge::finish`], which reads every Envoy's log.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -168,16 +167,40 @@ impl Gateway {
         )
         .await
     }
+
+    /// Waits until every one of many answers in a row is as `accept` wants: a worker thread hears of a change a moment
+    /// after Envoy's main thread shows it.
+    pub(crate) async fn always(&self, accept: impl Fn(&Answer) -> bool) {
+        let what = format!("every answer of {} to be right", self.name);
+        wait::until(&what, wait::PATIENCE, async || {
+            for _ in 0..20 {
+                let answer = self.get("/").await?;
+                if !accept(&answer) {
+                    bail!("{}: {}", answer.status, answer.body);
+                }
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
 }
 
 /// The loads of all gateways.
 pub(crate) struct Loads(Vec<(String, Running)>);
 
 impl Loads {
-    /// Waits until so much time of load has passed.
-    pub(crate) async fn last(&self, time: Duration) {
-        for (_, load) in &self.0 {
-            tokio::time::sleep(time.saturating_sub(load.age())).await;
+    /// Waits until each has made so many requests more.
+    pub(crate) async fn make(&self, more: u64) {
+        let goals: Vec<u64> = self.0.iter().map(|(_, load)| load.made() + more).collect();
+        for ((name, load), goal) in self.0.iter().zip(goals) {
+            let what = format!("{goal} requests on {name}");
+            wait::until(&what, wait::PATIENCE, async || match load.made() {
+                made if made >= goal => Ok(()),
+                made => Err(format!("{made} so far")),
+            })
+            .await
+            .unwrap();
         }
     }
 

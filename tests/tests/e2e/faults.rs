@@ -1,15 +1,11 @@
 //! Parts that fail: the Envoys keep serving, the pushers converge, no acknowledged write is lost, `/readyz` says what is wrong.
 
-use std::time::Duration;
-
 use anyhow::bail;
 use nix::sys::signal::Signal;
 use weft_tests::mesh::PREFIX;
 use weft_tests::{binaries, wait};
 
 use crate::edge::{Edge, is, routes, service};
-
-const SOON: Duration = Duration::from_secs(20);
 
 fn to(host: &str) -> String {
     routes(
@@ -57,7 +53,7 @@ async fn a_restarted_etcd_loses_no_acknowledged_write() {
     edge.mesh.etcd.kill();
     wait::until(
         "the pusher's /readyz to say what is cut",
-        SOON,
+        wait::PATIENCE,
         async || {
             let answer = edge.mesh.pusher_readyz().await?;
             if answer.body.contains("the watch is cut") {
@@ -69,17 +65,21 @@ async fn a_restarted_etcd_loses_no_acknowledged_write() {
     )
     .await
     .unwrap();
-    wait::until("config-api's /readyz to say 503", SOON, async || {
-        let answer = edge
-            .mesh
-            .call(reqwest::Method::GET, "/readyz", None)
-            .await?;
-        if answer.status == 503 && answer.body.contains("etcd") {
-            Ok(())
-        } else {
-            bail!("{}: {}", answer.status, answer.body)
-        }
-    })
+    wait::until(
+        "config-api's /readyz to say 503",
+        wait::PATIENCE,
+        async || {
+            let answer = edge
+                .mesh
+                .call(reqwest::Method::GET, "/readyz", None)
+                .await?;
+            if answer.status == 503 && answer.body.contains("etcd") {
+                Ok(())
+            } else {
+                bail!("{}: {}", answer.status, answer.body)
+            }
+        },
+    )
     .await
     .unwrap();
     // The change was acknowledged; etcd may have died before it told the pusher. Either way requests are answered.
@@ -124,10 +124,10 @@ async fn a_pusher_cut_off_over_a_compaction_relists() {
     edge.mesh.etcd.start_again().unwrap();
     edge.mesh
         .etcd
-        .listens(edge.mesh.net.at(1, 2379), SOON)
+        .listens(edge.mesh.net.at(1, 2379), wait::PATIENCE)
         .await
         .unwrap();
-    wait::until("the compaction", SOON, async || {
+    wait::until("the compaction", wait::PATIENCE, async || {
         let done = run_etcdctl(&edge, &["compaction", &revision]).await;
         if done.contains("compacted") {
             Ok(())
@@ -142,7 +142,7 @@ async fn a_pusher_cut_off_over_a_compaction_relists() {
     for gateway in &edge.gateways {
         wait::until(
             "the deleted service's cluster to go",
-            SOON,
+            wait::PATIENCE,
             async || match gateway
                 .envoy
                 .endpoints("outbound|80||a.shop.svc.cluster.local")
@@ -171,14 +171,18 @@ async fn a_corrupted_key_is_reported_and_stops_nothing() {
         .unwrap()
         .to_owned();
     etcdctl(&edge, &["put", &key, "{ this is not what it was"]).await;
-    wait::until("the pusher's /readyz to name the key", SOON, async || {
-        let answer = edge.mesh.pusher_readyz().await?;
-        if answer.body.contains("fault") {
-            Ok(())
-        } else {
-            bail!("{}: {}", answer.status, answer.body)
-        }
-    })
+    wait::until(
+        "the pusher's /readyz to name the key",
+        wait::PATIENCE,
+        async || {
+            let answer = edge.mesh.pusher_readyz().await?;
+            if answer.body.contains("fault") {
+                Ok(())
+            } else {
+                bail!("{}: {}", answer.status, answer.body)
+            }
+        },
+    )
     .await
     .unwrap();
     // What was there before stays in force, and the rest goes on.
@@ -190,7 +194,7 @@ async fn a_corrupted_key_is_reported_and_stops_nothing() {
     edge.all_answer("/", is("b v1")).await.unwrap();
     // Written anew, all is well.
     edge.mesh.apply(&to("b")).await.unwrap();
-    wait::until("/readyz to be content", SOON, async || {
+    wait::until("/readyz to be content", wait::PATIENCE, async || {
         let answer = edge.mesh.pusher_readyz().await?;
         if answer.status == 200 && !answer.body.contains("fault") {
             Ok(())

@@ -1,7 +1,5 @@
 //! The harness itself: what the other scenarios stand on.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use weft_tests::backend::tcp::TcpEcho;
 use weft_tests::backend::{Backend, Seen, Settings};
@@ -11,7 +9,7 @@ use weft_tests::load::{Load, Protocol};
 use weft_tests::net::Block;
 use weft_tests::process::Process;
 use weft_tests::run::Run;
-use weft_tests::stack;
+use weft_tests::{stack, wait};
 
 fn settings(service: &str, version: &str) -> Settings {
     Settings {
@@ -125,7 +123,7 @@ async fn both_envoys_forward_and_say_so() {
             203
         );
         envoy
-            .has_endpoints("up", &[net.at(2, 9000)], Duration::from_secs(5))
+            .has_endpoints("up", &[net.at(2, 9000)], wait::PATIENCE)
             .await
             .unwrap();
         assert_eq!(envoy.complaints(), Vec::<String>::new());
@@ -199,7 +197,7 @@ async fn a_process_that_ends_is_not_waited_for() {
     let args = ["-c", "echo last words; exit 3"].map(str::to_owned);
     let process = Process::start("sh", shell, &args, &run.path("sh.log")).unwrap();
     let error = process
-        .listens("127.0.0.1:1".parse().unwrap(), Duration::from_secs(20))
+        .listens("127.0.0.1:1".parse().unwrap(), wait::PATIENCE)
         .await
         .unwrap_err()
         .to_string();

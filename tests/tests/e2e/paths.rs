@@ -1,7 +1,5 @@
 //! Two services by path, swapped by one apply under load.
 
-use std::time::Duration;
-
 use weft_tests::load::Load;
 
 use crate::edge::{Edge, is, routes, service};
@@ -42,7 +40,7 @@ async fn two_services_by_path_swap_without_a_failed_request() {
         paths: paths.clone(),
         ..load
     });
-    loads.last(Duration::from_millis(500)).await;
+    loads.make(100).await;
     edge.mesh
         .apply(&two_services("b", "a", "Not Found (v2)"))
         .await
@@ -52,7 +50,7 @@ async fn two_services_by_path_swap_without_a_failed_request() {
         .unwrap();
     edge.all_answer("/service-a/1", is("b v1")).await.unwrap();
     edge.all_answer("/service-b", is("a v1")).await.unwrap();
-    loads.last(Duration::from_secs(2)).await;
+    loads.make(100).await;
     for report in loads.flawless().await {
         assert!(
             report.answers["a v1"] > 20 && report.answers["b v1"] > 20,

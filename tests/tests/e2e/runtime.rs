@@ -1,12 +1,8 @@
 //! Runtime values: they reach running Envoys, under whatever name they are declared, and go again.
 
-use std::time::Duration;
-
 use weft_tests::wait;
 
 use crate::edge::Edge;
-
-const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runtime_values_reach_running_envoys_and_go_again() {
@@ -18,7 +14,7 @@ async fn runtime_values_reach_running_envoys_and_go_again() {
     let value = async |expected: bool| {
         for gateway in &edge.gateways {
             let what = format!("{} to have the value: {expected}", gateway.name);
-            wait::until(&what, SOON, async || {
+            wait::until(&what, wait::PATIENCE, async || {
                 let answer = gateway.envoy.ask("/runtime").await?;
                 if (answer.body.contains("weft.test") && answer.body.contains("42")) == expected {
                     Ok(())

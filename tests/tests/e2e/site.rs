@@ -1,7 +1,6 @@
 //! A proxy to an HTTPS site, and Envoys that take less than everything: endpoints only, or by polling REST.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use weft_tests::backend::tls::Identity;
@@ -50,7 +49,7 @@ async fn an_https_site_by_dns_on_port_12000() {
         .unwrap();
     for gateway in &edge.gateways {
         let address = SocketAddr::new(gateway.address.ip(), 12000);
-        let seen: Seen = wait::until("the site's answer", Duration::from_secs(20), async || {
+        let seen: Seen = wait::until("the site's answer", wait::PATIENCE, async || {
             let answer = http::get(format!("http://{address}/page?x=1"))
                 .await?
                 .ok()?;
@@ -84,18 +83,14 @@ async fn an_https_site_by_dns_on_port_12000() {
         .unwrap();
     for gateway in &edge.gateways {
         let address = SocketAddr::new(gateway.address.ip(), 12000);
-        let refused = wait::until(
-            "the site to be refused",
-            Duration::from_secs(20),
-            async || {
-                let answer = http::get(format!("http://{address}/")).await?;
-                if answer.status == 503 {
-                    Ok(())
-                } else {
-                    anyhow::bail!("{}", answer.status)
-                }
-            },
-        );
+        let refused = wait::until("the site to be refused", wait::PATIENCE, async || {
+            let answer = http::get(format!("http://{address}/")).await?;
+            if answer.status == 503 {
+                Ok(())
+            } else {
+                anyhow::bail!("{}", answer.status)
+            }
+        });
         refused
             .await
             .unwrap_or_else(|error| panic!("{}: {error}", gateway.name));
@@ -220,7 +215,7 @@ async fn endpoints_alone_by_stream_or_by_polling() {
                 .unwrap();
         }
         for (listen, envoy) in &envoys {
-            let answers = wait::until(expected, Duration::from_secs(20), async || {
+            let answers = wait::until(expected, wait::PATIENCE, async || {
                 let answer = http::get(format!("http://{listen}/")).await?;
                 if is(expected)(&answer) {
                     Ok(())
@@ -301,7 +296,7 @@ async fn routes_and_endpoints_by_polling() {
     for host in ["a", "b"] {
         mesh.apply(&to(host)).await.unwrap();
         for (version, listen, _) in &envoys {
-            wait::until("the polled route", Duration::from_secs(30), async || {
+            wait::until("the polled route", wait::PATIENCE, async || {
                 let answer = http::get(format!("http://{listen}/")).await?;
                 if is(&format!("{host} v1"))(&answer) {
                     Ok(())

@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -11,6 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use weft_tests::net::Block;
 use weft_tests::run::Run;
+use weft_tests::wait::PATIENCE;
 use weft_tests::{binaries, http};
 
 use crate::left::Left;
@@ -59,7 +59,7 @@ async fn ready(child: &mut Child) -> Vec<String> {
         }
         false
     };
-    let ready = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    let ready = tokio::time::timeout(PATIENCE * 2, reading).await;
     assert_eq!(ready, Ok(true), "{said:#?}");
     said
 }
@@ -87,7 +87,7 @@ async fn interrupt(mut child: Child, net: &Block) {
         );
     }
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGINT).unwrap();
-    let status = tokio::time::timeout(Duration::from_secs(30), child.wait())
+    let status = tokio::time::timeout(PATIENCE, child.wait())
         .await
         .expect("it stops")
         .unwrap();

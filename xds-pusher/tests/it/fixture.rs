@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use xds_pusher::{Config, Listeners};
 
 /// How long a condition may take to come true.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 #[derive(Parser)]
 struct Flags {

@@ -23,7 +23,10 @@ use super::locality::Place;
 use super::policy::{Upstream, consistent_hash};
 use super::{cluster, names, pb, route, validate};
 
-/// A server that says who it is and what it was asked. `/slow` takes two seconds; `/flaky` fails every other time.
+/// How long what is sure to come may take: what a loaded machine needs, many times over.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A server that says who it is and what it was asked. `/slow` is never answered; `/flaky` fails every other time.
 struct Backend {
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
@@ -62,7 +65,9 @@ fn serve(name: &str, mut stream: TcpStream, seen: &Mutex<Vec<String>>, flaky: &A
     }
     seen.lock().unwrap().push(head.clone());
     if head.contains(" /slow") {
-        std::thread::sleep(Duration::from_secs(2));
+        // Until the caller gives up.
+        let _ = stream.read(&mut [0]);
+        return;
     }
     let fails = head.contains(" /flaky") && flaky.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
     let status = if fails {
@@ -134,7 +139,7 @@ impl Proxy {
         std::thread::spawn(move || log.for_each(drop));
         let admin_address = std::fs::read_to_string(&admin).unwrap();
         // Its main loop runs before its workers accept: they wait for first health checks and resolutions.
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         while !ask(&admin_address, "/stats?filter=workers_started").contains("workers_started: 1") {
             assert!(
                 Instant::now() < deadline,
@@ -180,11 +185,15 @@ fn ask(admin: &str, path: &str) -> String {
 }
 
 fn exchange(address: &str, request: &str) -> String {
-    let mut stream = TcpStream::connect(address.trim()).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
+    try_exchange(address, request).unwrap()
+}
+
+fn try_exchange(address: &str, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address.trim())?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// A cluster `outbound|80||<name>` with these backends.

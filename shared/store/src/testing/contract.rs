@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use model::{Key, Kind, Metadata, Object, Revision};
 use serde_json::{Value, json};
 
+use super::PATIENCE;
 use crate::{Author, Change, Event, Expect, Op, Scope, Snapshot, Store, Vault, Watch};
 
 pub mod batches;
@@ -29,6 +30,8 @@ pub trait Rig: Send + Sync {
     fn store(&self) -> Arc<dyn Store>;
     /// Another client of the same data, which [`Rig::cut`] does not touch.
     fn other(&self) -> Arc<dyn Store>;
+    /// Like [`Rig::store`], but a call that is not answered fails soon.
+    fn impatient(&self) -> Arc<dyn Store>;
     /// The store's opaque values.
     fn vault(&self) -> Arc<dyn Vault>;
     /// The same for the other client.
@@ -159,9 +162,9 @@ async fn watch_all(store: &Arc<dyn Store>) -> (Watch, Snapshot) {
 }
 
 async fn next(watch: &mut Watch) -> Option<Event> {
-    tokio::time::timeout(Duration::from_secs(20), watch.next())
+    tokio::time::timeout(PATIENCE, watch.next())
         .await
-        .expect("an event within 20 s")
+        .expect("an event in time")
 }
 
 /// The next event that is not about the connection.

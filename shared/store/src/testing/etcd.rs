@@ -2,22 +2,23 @@
 //!
 //! *Invariant:* no process outlives its [`Etcd`].
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::net::TcpSocket;
 
+use super::PATIENCE;
 use crate::etcd::{EtcdConfig, EtcdStore, EtcdTls};
 use crate::{Error, Store};
 
 /// A running etcd.
 pub struct Etcd {
     dir: tempfile::TempDir,
-    client: u16,
-    peer: u16,
+    client: Port,
+    peer: Port,
     options: Vec<String>,
     tls: Option<EtcdTls>,
     child: Option<Child>,
@@ -40,22 +41,16 @@ impl Etcd {
     }
 
     async fn launch(options: &[&str], tls: Option<EtcdTls>) -> Self {
-        loop {
-            let mut etcd = Self {
-                dir: tempfile::tempdir().unwrap(),
-                client: free_port(),
-                peer: free_port(),
-                options: options.iter().map(|&option| option.to_owned()).collect(),
-                tls: tls.clone(),
-                child: None,
-            };
-            match etcd.try_start().await {
-                Ok(()) => return etcd,
-                // Somebody else was given a port between our finding it free and etcd's binding it.
-                Err(why) if why.contains("address already in use") => {}
-                Err(why) => panic!("{why}"),
-            }
-        }
+        let mut etcd = Self {
+            dir: tempfile::tempdir().unwrap(),
+            client: Port::free(),
+            peer: Port::free(),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            tls,
+            child: None,
+        };
+        etcd.run().await;
+        etcd
     }
 
     /// The etcd program that `tests/install-tools` puts in place.
@@ -73,23 +68,23 @@ impl Etcd {
     /// Where clients connect.
     pub fn endpoint(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", self.client)
+        format!("{scheme}://127.0.0.1:{}", self.port())
     }
 
     /// The port that clients connect to.
     pub fn port(&self) -> u16 {
-        self.client
+        self.client.number()
     }
 
     /// Starts the process, again if there was one before, on the same data, and waits until it answers.
     pub async fn restart(&mut self) {
         self.kill();
-        self.try_start().await.unwrap();
+        self.run().await;
     }
 
-    async fn try_start(&mut self) -> Result<(), String> {
+    async fn run(&mut self) {
         let client = self.endpoint();
-        let peer = format!("http://127.0.0.1:{}", self.peer);
+        let peer = format!("http://127.0.0.1:{}", self.peer.number());
         let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
         let child = Command::new(Self::program())
             .arg("--data-dir")
@@ -118,7 +113,7 @@ impl Etcd {
             patience: Duration::from_millis(500),
             ..self.config()
         });
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         // A refusal is an answer, too.
         while let Err(error @ Error::Unavailable(_)) = store.revision().await {
             let ended = self
@@ -127,12 +122,9 @@ impl Etcd {
                 .and_then(|child| child.try_wait().unwrap());
             if ended.is_some() || Instant::now() >= deadline {
                 let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-                return Err(format!(
-                    "etcd does not answer ({error}); it ended with {ended:?}:\n{log}"
-                ));
+                panic!("etcd does not answer ({error}); it ended with {ended:?}:\n{log}");
             }
         }
-        Ok(())
     }
 
     /// Ends the process at once, as a crash would.
@@ -153,9 +145,10 @@ impl Etcd {
         self.signal(Signal::SIGCONT);
     }
 
-    /// How a store reaches it.
+    /// How a store reaches it: patient enough for a loaded machine.
     pub fn config(&self) -> EtcdConfig {
         EtcdConfig {
+            patience: PATIENCE,
             tls: self.tls.clone(),
             ..EtcdConfig::new([self.endpoint()])
         }
@@ -178,10 +171,19 @@ impl Drop for Etcd {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+/// A port on loopback that nobody else is given while this lives, and that a process of ours may listen on, again and
+/// again: the socket that holds it does not listen itself, and both have `SO_REUSEADDR`.
+struct Port(TcpSocket);
+
+impl Port {
+    fn free() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self(socket)
+    }
+
+    fn number(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
 }

@@ -14,7 +14,7 @@ use model::Revision;
 
 use crate::etcd::{EtcdConfig, EtcdStore};
 use crate::testing::contract::Rig;
-use crate::testing::{Connection, Etcd};
+use crate::testing::{Connection, Etcd, PATIENCE};
 use crate::{Store, Vault};
 
 struct Real {
@@ -29,7 +29,7 @@ impl Real {
         let etcd = Etcd::start().await;
         let connection = Connection::to(etcd.port()).await;
         let config = EtcdConfig {
-            patience: Duration::from_secs(2),
+            patience: PATIENCE,
             ..EtcdConfig::new([connection.endpoint()])
         };
         Self {
@@ -52,6 +52,13 @@ impl Rig for Real {
 
     fn other(&self) -> Arc<dyn Store> {
         Arc::new(self.other.clone())
+    }
+
+    fn impatient(&self) -> Arc<dyn Store> {
+        Arc::new(EtcdStore::new(EtcdConfig {
+            patience: Duration::from_secs(2),
+            ..EtcdConfig::new([self.connection.endpoint()])
+        }))
     }
 
     fn vault(&self) -> Arc<dyn Vault> {

@@ -35,6 +35,10 @@ impl Rig for Memory {
         Arc::new(self.other.clone())
     }
 
+    fn impatient(&self) -> Arc<dyn Store> {
+        self.store()
+    }
+
     fn vault(&self) -> Arc<dyn Vault> {
         Arc::new(self.store.clone())
     }

@@ -1,12 +1,16 @@
 //! Real Envoys, from `.tools/`.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
+
+/// How long a condition may take to hold: what a loaded machine needs, many times over.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The newest and the oldest that are supported.
 pub(crate) const VERSIONS: [&str; 2] = ["1.40.0", "1.36.4"];
@@ -26,13 +30,26 @@ pub(crate) fn tool(name: &str) -> PathBuf {
     path
 }
 
-/// A port that is free now.
+/// A port that nobody else is given while this process lives, and that a process of ours may listen on: the socket that
+/// holds it does not listen itself, and both have `SO_REUSEADDR`.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static HELD: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    held.push(socket);
+    port
+}
+
+/// Waits until something holds.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < PATIENCE, "{what}: it never came to hold");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// A process that ends with the test.
@@ -122,7 +139,7 @@ pub(crate) fn http() -> reqwest::Client {
     // Another test may have installed it already.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder()
-        .timeout(Duration::from_secs(5))
+        .timeout(PATIENCE)
         .build()
         .unwrap()
 }
@@ -148,7 +165,7 @@ pub(crate) async fn until(port: u16, path: &str, status: u16, body: &str, envoy:
             return;
         }
         assert!(
-            start.elapsed() < Duration::from_secs(30),
+            start.elapsed() < PATIENCE,
             "{path} should be {status} {body:?}, is {got:?}\n{}",
             envoy.log()
         );

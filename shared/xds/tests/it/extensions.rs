@@ -8,8 +8,8 @@ use tonic::Status;
 use xds::session::Absent;
 use xds::{Resource, ResourceType, Server, Snapshot, SnapshotCache, make};
 
-use crate::envoy::{Envoy, VERSIONS, by_ads, free_port, get};
-use crate::live::{both, eventually, serve};
+use crate::envoy::{Envoy, VERSIONS, by_ads, eventually, free_port, get};
+use crate::live::{both, serve};
 
 const ECDS: ResourceType = ResourceType::ExtensionConfig;
 /// What the filter answers in place of the route.

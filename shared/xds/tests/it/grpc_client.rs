@@ -13,7 +13,7 @@ const CLIENT: &str = r#"
 import grpc
 channel = grpc.insecure_channel("xds:///greeter")
 call = channel.unary_unary("/test/Hello", request_serializer=lambda b: b, response_deserializer=lambda b: b)
-print(call(b"", timeout=20, wait_for_ready=True).decode())
+print(call(b"", timeout=90, wait_for_ready=True).decode())
 "#;
 
 #[tokio::test(flavor = "multi_thread")]

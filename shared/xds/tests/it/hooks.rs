@@ -1,7 +1,6 @@
 //! What a control plane can hook into, and what it can see.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Channel;
@@ -10,18 +9,8 @@ use xds::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use xds::session::{Event, Response, Variant};
 use xds::{Callbacks, PeerIdentity, Request, Resource, ResourceType, Server, StreamInfo, make};
 
+use crate::envoy::eventually;
 use crate::server::{ADS, cache, first, full, serve, sotw};
-
-/// Waits until something holds.
-async fn eventually(mut holds: impl FnMut() -> bool) {
-    for _ in 0..500 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never came to hold");
-}
 
 /// Remembers, and refuses what it is told to.
 #[derive(Default)]
@@ -100,8 +89,10 @@ async fn callbacks_see_everything_and_statuses_tell_it() {
     let mut next = full();
     next.set_revision(2);
     next.insert(Resource::new(&make::eds_cluster("bad")));
-    eventually(|| server.streams().of_node("n")[0].types[&ResourceType::Cluster].acked == Some(1))
-        .await;
+    eventually("the first is acknowledged", async || {
+        server.streams().of_node("n")[0].types[&ResourceType::Cluster].acked == Some(1)
+    })
+    .await;
     cache.set("n", next);
     let answer = answers.message().await.unwrap().unwrap();
     let error = xds::pb::google::rpc::Status {
@@ -152,7 +143,10 @@ async fn callbacks_see_everything_and_statuses_tell_it() {
         }
     };
     assert_eq!(end.unwrap_err().message(), "moved");
-    eventually(|| server.streams().is_empty()).await;
+    eventually("the stream is forgotten", async || {
+        server.streams().is_empty() && hooks.seen.lock().unwrap().last().unwrap() == "closed n"
+    })
+    .await;
     let seen = hooks.seen.lock().unwrap().clone();
     let expected = [
         "open SotW",

@@ -90,7 +90,7 @@ async fn c9_envoy_polls() {
         };
         show(1, "one");
         let rest = "{ resource_api_version: V3, api_config_source: { api_type: REST, transport_api_version: V3, \
-             cluster_names: [rest], refresh_delay: 0.2s, request_timeout: 1s } }";
+             cluster_names: [rest], refresh_delay: 0.2s, request_timeout: 60s } }";
         let bootstrap = format!(
             "node: {{ id: polls, cluster: c }}\n\
              admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: ADMIN }} }} }}\n\

@@ -1,15 +1,14 @@
 //! What an Envoy keeps when a cluster goes while its control plane is away, and comes back without a memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use xds::{ResourceType, Server, Snapshot, SnapshotCache};
 
-use crate::envoy::{Envoy, by_ads, free_port, until};
-use crate::live::{backend, both, eventually, load, site};
+use crate::envoy::{Envoy, by_ads, eventually, free_port, until};
+use crate::live::{Load, backend, both, site};
 
 /// A control plane with a runtime of its own, so that its connections end with it.
 struct ControlPlane {
@@ -53,38 +52,36 @@ async fn c1_a_cluster_that_went_while_the_control_plane_was_away() {
         let first = ControlPlane::start(xds, site(1, listener, "c1", hello));
         let envoy = Envoy::start(version, &by_ads("n", api_type, xds));
         until(listener, "/", 200, "hello", &envoy).await;
-        let (stop, failed) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU32::new(0)),
-        );
-        let loads: Vec<_> = (0..3)
-            .map(|_| tokio::spawn(load(listener, stop.clone(), failed.clone())))
-            .collect();
-        first.end().await;
-        let second = ControlPlane::start(xds, site(2, listener, "c2", hello));
-        eventually(
-            "only the new cluster is left, and every type is at its revision",
-            async || {
-                let streams = second.server.streams().of_node("n");
-                let at = |ty| {
-                    streams
-                        .iter()
-                        .any(|s| s.types.get(&ty).and_then(|t| t.acked) == Some(2))
-                };
-                at(ResourceType::Cluster)
-                    && at(ResourceType::Route)
-                    && envoy.stat("cluster_manager.active_clusters").await == 2
-            },
-        )
-        .await;
-        until(listener, "/", 200, "hello", &envoy).await;
-        stop.store(true, Ordering::Relaxed);
-        for load in loads {
-            assert!(load.await.unwrap() > 0);
-        }
-        let failed = failed.load(Ordering::Relaxed);
+        let load = Load::default();
+        let story = async {
+            load.goes_on().await;
+            first.end().await;
+            let second = ControlPlane::start(xds, site(2, listener, "c2", hello));
+            eventually(
+                "only the new cluster is left, and every type is at its revision",
+                async || {
+                    let streams = second.server.streams().of_node("n");
+                    let at = |ty| {
+                        streams
+                            .iter()
+                            .any(|s| s.types.get(&ty).and_then(|t| t.acked) == Some(2))
+                    };
+                    at(ResourceType::Cluster)
+                        && at(ResourceType::Route)
+                        && envoy.stat("cluster_manager.active_clusters").await == 2
+                },
+            )
+            .await;
+            until(listener, "/", 200, "hello", &envoy).await;
+            load.goes_on().await;
+            second
+        };
+        let second = tokio::select! {
+            () = load.run(listener) => unreachable!("it never ends"),
+            second = story => second,
+        };
         if api_type == "DELTA_GRPC" {
-            assert_eq!(failed, 0, "{version}");
+            assert_eq!(load.failed(), 0, "{version}");
         }
         envoy.content();
         second.end().await;

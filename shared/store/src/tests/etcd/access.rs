@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::*;
 use crate::etcd::{Credentials, EtcdTls, Limits};
+use crate::testing::PATIENCE;
 use crate::testing::contract::object;
 use crate::{Author, Error, Expect, Op};
 
@@ -36,14 +37,7 @@ async fn create(store: &EtcdStore, name: &str) -> crate::Result<Revision> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_several_servers_is_enough() {
     let etcd = Etcd::start().await;
-    let dead = format!(
-        "http://127.0.0.1:{}",
-        std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port()
-    );
+    let dead = "http://127.0.0.1:1".to_owned();
     let store = EtcdStore::new(EtcdConfig::new([dead.clone(), etcd.endpoint(), dead]));
     for n in 0..20 {
         create(&store, &format!("r{n}")).await.unwrap();
@@ -158,9 +152,7 @@ async fn users_are_known_by_their_passwords() {
         .watch(crate::Scope::default(), None, true)
         .await
         .unwrap();
-    let first = tokio::time::timeout(Duration::from_secs(20), seen.next())
-        .await
-        .unwrap();
+    let first = tokio::time::timeout(PATIENCE, seen.next()).await.unwrap();
     assert!(
         matches!(first, Some(crate::Event::Snapshot(_))),
         "{first:?}"
@@ -176,9 +168,7 @@ async fn users_are_known_by_their_passwords() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), told)
-        .await
-        .unwrap();
+    tokio::time::timeout(PATIENCE, told).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

