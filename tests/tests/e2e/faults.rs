@@ -1,7 +1,8 @@
 //! Parts that fail: the Envoys keep serving, the pushers converge, no acknowledged write is lost, `/readyz` says what is wrong.
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use nix::sys::signal::Signal;
+use reqwest::Method;
 use weft_tests::mesh::PREFIX;
 use weft_tests::{binaries, wait};
 
@@ -30,16 +31,63 @@ async fn two_services(edge: &Edge) -> [weft_tests::backend::Backend; 2] {
     backends
 }
 
+/// The two services that say how they are.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    Api,
+    Pusher,
+}
+
+/// Waits until a service's `/readyz` has this status, and each of these in its body.
+async fn readyz(edge: &Edge, of: Of, status: u16, named: &[&str]) {
+    let what = format!("/readyz of {of:?} to say {status} and {named:?}");
+    wait::until(&what, wait::PATIENCE, async || {
+        let answer = match of {
+            Of::Pusher => edge.mesh.pusher_readyz().await?,
+            Of::Api => edge.mesh.call(Method::GET, "/readyz", None).await?,
+        };
+        if answer.status == status && named.iter().all(|it| answer.body.contains(it)) {
+            Ok(())
+        } else {
+            bail!("{}: {}", answer.status, answer.body)
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Waits until neither has anything to say.
+async fn all_is_well(edge: &Edge) {
+    wait::until("nothing to be wrong", wait::PATIENCE, async || {
+        let pusher = edge.mesh.pusher_readyz().await?;
+        let api = edge.mesh.call(Method::GET, "/readyz", None).await?;
+        for answer in [pusher, api] {
+            let checks = answer.json()?["checks"].take();
+            let ok = serde_json::json!({ "ok": true });
+            let checks = checks.as_object().context("there are no checks")?;
+            if checks.is_empty() || checks.values().any(|it| *it != ok) {
+                bail!("{}: {}", answer.status, answer.body);
+            }
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_pusher_comes_back_to_what_was_written_meanwhile() {
     let mut edge = Edge::start("kill").await.unwrap();
     let _backends = two_services(&edge).await;
     let loads = edge.load(|load| load);
+    all_is_well(&edge).await;
     edge.mesh.pusher.kill();
     edge.mesh.apply(&to("b")).await.unwrap();
+    readyz(&edge, Of::Api, 200, &["no xds-pusher is registered"]).await;
     edge.all_answer("/", is("a v1")).await.unwrap();
     edge.mesh.restart_pusher().await.unwrap();
     edge.all_answer("/", is("b v1")).await.unwrap();
+    all_is_well(&edge).await;
     loads.flawless().await;
     edge.finish().await;
 }
@@ -51,37 +99,8 @@ async fn a_restarted_etcd_loses_no_acknowledged_write() {
     let loads = edge.load(|load| load);
     edge.mesh.apply(&to("b")).await.unwrap();
     edge.mesh.etcd.kill();
-    wait::until(
-        "the pusher's /readyz to say what is cut",
-        wait::PATIENCE,
-        async || {
-            let answer = edge.mesh.pusher_readyz().await?;
-            if answer.body.contains("the watch is cut") {
-                Ok(())
-            } else {
-                bail!("{}: {}", answer.status, answer.body)
-            }
-        },
-    )
-    .await
-    .unwrap();
-    wait::until(
-        "config-api's /readyz to say 503",
-        wait::PATIENCE,
-        async || {
-            let answer = edge
-                .mesh
-                .call(reqwest::Method::GET, "/readyz", None)
-                .await?;
-            if answer.status == 503 && answer.body.contains("etcd") {
-                Ok(())
-            } else {
-                bail!("{}: {}", answer.status, answer.body)
-            }
-        },
-    )
-    .await
-    .unwrap();
+    readyz(&edge, Of::Pusher, 503, &["the watch is cut"]).await;
+    readyz(&edge, Of::Api, 503, &["etcd"]).await;
     // The change was acknowledged; etcd may have died before it told the pusher. Either way requests are answered.
     edge.all_answer("/", |answer| answer.status == 200)
         .await
@@ -89,7 +108,7 @@ async fn a_restarted_etcd_loses_no_acknowledged_write() {
     edge.mesh.restart_etcd().await.unwrap();
     edge.mesh.ready().await.unwrap();
     let stored = edge.mesh.call(
-        reqwest::Method::GET,
+        Method::GET,
         "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/fault",
         None,
     );
@@ -97,6 +116,7 @@ async fn a_restarted_etcd_loses_no_acknowledged_write() {
     edge.all_answer("/", is("b v1")).await.unwrap();
     edge.mesh.apply(&to("a")).await.unwrap();
     edge.all_answer("/", is("a v1")).await.unwrap();
+    all_is_well(&edge).await;
     loads.flawless().await;
     edge.finish().await;
 }
@@ -107,11 +127,12 @@ async fn a_pusher_cut_off_over_a_compaction_relists() {
     let _backends = two_services(&edge).await;
     let loads = edge.load(|load| load);
     edge.mesh.pusher.signal(Signal::SIGSTOP);
+    readyz(&edge, Of::Api, 200, &["no xds-pusher is registered"]).await;
     // While the pusher hears nothing: a change, a deletion, and the history of both is compacted away.
     edge.mesh.apply(&to("b")).await.unwrap();
     let path = "/apis/networking.istio.io/v1/namespaces/shop/serviceentries/a";
     edge.mesh
-        .call(reqwest::Method::DELETE, path, None)
+        .call(Method::DELETE, path, None)
         .await
         .unwrap()
         .ok()
@@ -155,6 +176,7 @@ async fn a_pusher_cut_off_over_a_compaction_relists() {
         .await
         .unwrap_or_else(|error| panic!("{}: {error}", gateway.name));
     }
+    all_is_well(&edge).await;
     loads.flawless().await;
     edge.finish().await;
 }
@@ -170,40 +192,33 @@ async fn a_corrupted_key_is_reported_and_stops_nothing() {
         .find(|key| key.contains("VirtualService") || key.contains("virtualservice"))
         .unwrap()
         .to_owned();
-    etcdctl(&edge, &["put", &key, "{ this is not what it was"]).await;
-    wait::until(
-        "the pusher's /readyz to name the key",
-        wait::PATIENCE,
-        async || {
-            let answer = edge.mesh.pusher_readyz().await?;
-            if answer.body.contains("fault") {
-                Ok(())
-            } else {
-                bail!("{}: {}", answer.status, answer.body)
-            }
-        },
-    )
-    .await
-    .unwrap();
-    // What was there before stays in force, and the rest goes on.
-    edge.all_answer("/", is("a v1")).await.unwrap();
-    edge.mesh
-        .apply(&service("a", &[edge.mesh.net.at(3, 9000)]))
-        .await
-        .unwrap();
-    edge.all_answer("/", is("b v1")).await.unwrap();
-    // Written anew, all is well.
-    edge.mesh.apply(&to("b")).await.unwrap();
-    wait::until("/readyz to be content", wait::PATIENCE, async || {
-        let answer = edge.mesh.pusher_readyz().await?;
-        if answer.status == 200 && !answer.body.contains("fault") {
-            Ok(())
-        } else {
-            bail!("{}: {}", answer.status, answer.body)
+    let whole = etcdctl(&edge, &["get", &key, "--print-value-only"]).await;
+    let mut whole: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    whole["spec"]["http"][0]["timeout"] = "soon".into();
+    let (damaged, invalid) = ("{ this is not what it was", whole.to_string());
+    for (value, why) in [
+        (damaged, "expected"),
+        (r#"{"kind": ["VirtualService"]}"#, "expected a string"),
+        (&invalid, "spec.http[0].timeout"),
+    ] {
+        etcdctl(&edge, &["put", &key, value]).await;
+        for of in [Of::Pusher, Of::Api] {
+            readyz(&edge, of, 200, &["warning", "fault", why]).await;
         }
-    })
-    .await
-    .unwrap();
+        // What was there before stays in force, and the rest goes on.
+        edge.all_answer("/", is("a v1")).await.unwrap();
+        for (at, who) in [(3, "b v1"), (2, "a v1")] {
+            let moved = service("a", &[edge.mesh.net.at(at, 9000)]);
+            edge.mesh.apply(&moved).await.unwrap();
+            edge.all_answer("/", is(who)).await.unwrap();
+        }
+        // Written anew, all is well.
+        edge.mesh.apply(&to("b")).await.unwrap();
+        edge.all_answer("/", is("b v1")).await.unwrap();
+        all_is_well(&edge).await;
+        edge.mesh.apply(&to("a")).await.unwrap();
+        edge.all_answer("/", is("a v1")).await.unwrap();
+    }
     loads.flawless().await;
     edge.finish().await;
 }
