@@ -24,6 +24,9 @@ static SENSITIVE: LazyLock<Option<ExtensionDescriptor>> =
 
 const REDACTED: &str = "[redacted]";
 
+/// How many `Any`s inside of each other are opened.
+const DEPTH: usize = 16;
+
 /// The descriptor of a message of Envoy's API, by its full name.
 pub fn descriptor(name: &str) -> Option<MessageDescriptor> {
     POOL.get_message_by_name(name)
@@ -71,13 +74,13 @@ pub(crate) fn redacted(ty: ResourceType, bytes: &[u8]) -> Json {
     let Ok(mut message) = DynamicMessage::decode(of(ty), bytes) else {
         return Json::Null;
     };
-    redact(&mut message);
+    redact(&mut message, DEPTH);
     serde_json::to_value(&message).unwrap_or_default()
 }
 
-fn redact(message: &mut DynamicMessage) {
+fn redact(message: &mut DynamicMessage, depth: usize) {
     if message.descriptor().full_name() == "google.protobuf.Any" {
-        return redact_any(message);
+        return redact_any(message, depth);
     }
     let set: Vec<FieldDescriptor> = message.fields().map(|(field, _)| field).collect();
     for field in set {
@@ -85,7 +88,7 @@ fn redact(message: &mut DynamicMessage) {
         if is_sensitive(&field) {
             conceal(value);
         } else {
-            each_message(value, &mut redact);
+            each_message(value, &mut |message| redact(message, depth));
         }
     }
 }
@@ -122,7 +125,7 @@ fn conceal(value: &mut Value) {
     }
 }
 
-fn redact_any(any: &mut DynamicMessage) {
+fn redact_any(any: &mut DynamicMessage, depth: usize) {
     let url = any
         .get_field_by_name("type_url")
         .and_then(|v| v.as_str().map(str::to_owned))
@@ -134,11 +137,12 @@ fn redact_any(any: &mut DynamicMessage) {
     let inner = url
         .rsplit('/')
         .next()
+        .filter(|_| depth > 0)
         .and_then(descriptor)
         .and_then(|d| DynamicMessage::decode(d, bytes).ok());
     match inner {
         Some(mut inner) => {
-            redact(&mut inner);
+            redact(&mut inner, depth - 1);
             any.set_field_by_name("value", Value::Bytes(inner.encode_to_vec().into()));
         }
         // What cannot be read cannot be redacted; the JSON form of an `Any` needs its type, so a plain string it is.

@@ -11,6 +11,9 @@ use bytes::{BufMut, Bytes};
 
 include!(concat!(env!("OUT_DIR"), "/schema.rs"));
 
+/// How deep messages may be nested to be looked into, `Any`s counted: prost itself reads no deeper, and the stack is finite.
+const DEPTH: usize = 100;
+
 /// No message of the table.
 pub(crate) const NONE: u16 = u16::MAX;
 
@@ -121,14 +124,17 @@ pub(crate) fn string(bytes: &[u8], tag: u32) -> &str {
 /// The message with the entries of every map in order.
 pub(crate) fn canonical(of: &Message, bytes: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(bytes.len());
-    sort(of, bytes, &mut out);
+    sort(of, bytes, &mut out, DEPTH);
     debug_assert_eq!(out.len(), bytes.len(), "sorting keeps the length");
     out.into()
 }
 
-fn sort(of: &Message, bytes: &[u8], out: &mut Vec<u8>) {
+fn sort(of: &Message, bytes: &[u8], out: &mut Vec<u8>, depth: usize) {
+    let Some(depth) = depth.checked_sub(1) else {
+        return out.extend_from_slice(bytes);
+    };
     if of.is_any() {
-        return sort_any(bytes, out);
+        return sort_any(bytes, out, depth);
     }
     let mut items = Items::new(bytes).peekable();
     let mut read = 0;
@@ -138,12 +144,12 @@ fn sort(of: &Message, bytes: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice(item.raw);
             continue;
         };
-        let mut entries = vec![rewritten(field, item)];
+        let mut entries = vec![rewritten(field, item, depth)];
         while field.map
             && let Some(more) = items.next_if(|next| next.tag == item.tag && next.payload.is_some())
         {
             read += more.raw.len();
-            entries.push(rewritten(field, more));
+            entries.push(rewritten(field, more, depth));
         }
         entries.sort_unstable();
         entries
@@ -153,20 +159,20 @@ fn sort(of: &Message, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[read..]);
 }
 
-fn rewritten(field: &Field, item: Item<'_>) -> Vec<u8> {
+fn rewritten(field: &Field, item: Item<'_>, depth: usize) -> Vec<u8> {
     match (SCHEMA.get(usize::from(field.of)), item.payload) {
         (Some(inner), Some(payload)) => {
             let head = item.raw.len() - payload.len();
             let mut out = Vec::with_capacity(item.raw.len());
             out.extend_from_slice(&item.raw[..head]);
-            sort(inner, payload, &mut out);
+            sort(inner, payload, &mut out, depth);
             out
         }
         _ => item.raw.to_vec(),
     }
 }
 
-fn sort_any(bytes: &[u8], out: &mut Vec<u8>) {
+fn sort_any(bytes: &[u8], out: &mut Vec<u8>, depth: usize) {
     let Some(inner) = by_url(payload(bytes, 1).unwrap_or_default()) else {
         return out.extend_from_slice(bytes);
     };
@@ -176,7 +182,7 @@ fn sort_any(bytes: &[u8], out: &mut Vec<u8>) {
         match item.payload.filter(|_| item.tag == 2) {
             Some(payload) => {
                 out.extend_from_slice(&item.raw[..item.raw.len() - payload.len()]);
-                sort(inner, payload, out);
+                sort(inner, payload, out, depth);
             }
             None => out.extend_from_slice(item.raw),
         }
@@ -190,19 +196,31 @@ pub(crate) fn walk(
     bytes: &[u8],
     visit: &mut impl FnMut(&'static Message, &[u8]),
 ) {
+    walk_to(DEPTH, of, bytes, visit);
+}
+
+fn walk_to(
+    depth: usize,
+    of: &'static Message,
+    bytes: &[u8],
+    visit: &mut impl FnMut(&'static Message, &[u8]),
+) {
+    let Some(depth) = depth.checked_sub(1) else {
+        return;
+    };
     if of.is_any() {
         if let (Some(inner), Some(value)) = (
             by_url(payload(bytes, 1).unwrap_or_default()),
             payload(bytes, 2),
         ) {
-            walk(inner, value, visit);
+            walk_to(depth, inner, value, visit);
         }
         return;
     }
     visit(of, bytes);
     for item in Items::new(bytes) {
         if let (Some(inner), Some(payload)) = (of.inner(item.tag), item.payload) {
-            walk(inner, payload, visit);
+            walk_to(depth, inner, payload, visit);
         }
     }
 }
@@ -240,3 +258,6 @@ pub(crate) fn put_field(out: &mut impl BufMut, tag: u32, payload: &[u8]) {
         out.put_slice(payload);
     }
 }
+
+#[cfg(test)]
+mod tests;
