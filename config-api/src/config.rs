@@ -99,3 +99,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|d| Duration::try_from(d).ok())
         .ok_or_else(|| format!("{text:?} is not a duration such as 500ms, 30s or 1h30m"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,45 +181,4 @@ fn label_value(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn selects(selector: &str, labels: &[(&str, &str)]) -> Option<bool> {
-        let labels = labels
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
-        Some(parse_labels(selector)?.iter().all(|r| r.holds(&labels)))
-    }
-
-    #[test]
-    fn labels_as_kubernetes_reads_them() {
-        let web = [("app", "web"), ("tier", "b")];
-        for (selector, expected) in [
-            ("app=web", Some(true)),
-            ("app==web,tier!=a", Some(true)),
-            ("app!=web", Some(false)),
-            ("missing!=x", Some(true)),
-            ("tier in (a, b)", Some(true)),
-            ("tier notin (a,b)", Some(false)),
-            ("missing notin (a)", Some(true)),
-            ("app,!canary", Some(true)),
-            ("!app", Some(false)),
-            ("app in (a", None),
-            ("app in a", None),
-            ("=x", None),
-            ("app=a b", None),
-            ("", None),
-            ("app)", None),
-        ] {
-            assert_eq!(selects(selector, &web), expected, "{selector}");
-        }
-    }
-
-    #[test]
-    fn fields_are_few() {
-        assert!(parse_fields("metadata.name=a,metadata.namespace!=b").is_some());
-        assert!(parse_fields("spec.hosts=a").is_none());
-    }
-}
+mod tests;

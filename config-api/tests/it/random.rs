@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
+use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -84,10 +85,30 @@ fn body() -> impl Strategy<Value = Value> {
     prop_oneof![broken, value()]
 }
 
+/// The demo shop with a few places overwritten, left out or doubled.
+fn shop() -> impl Strategy<Value = String> {
+    const SHOP: &str = include_str!("../../../tests/demo/shop.yaml");
+    let scraps = vec![
+        "", " ", "\n", "- ", ": ", "{", "}", "]", "'", "&a ", "*a", "!", "#", "0", "-1", "null",
+        "\u{0}", "---\n", "*",
+    ];
+    let change = (any::<Index>(), 0..12usize, prop::sample::select(scraps));
+    prop::collection::vec(change, 0..4).prop_map(|changes| {
+        let mut text: Vec<char> = SHOP.chars().collect();
+        for (at, len, scrap) in changes {
+            let at = at.index(text.len());
+            let end = (at + len).min(text.len());
+            text.splice(at..end, scrap.chars());
+        }
+        text.into_iter().collect()
+    })
+}
+
 fn text() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
     prop_oneof![
         4 => body().prop_map(|v| ("application/json", v.to_string().into_bytes())),
         2 => body().prop_map(|v| ("application/yaml", v.to_string().into_bytes())),
+        4 => shop().prop_map(|s| ("application/yaml", s.into_bytes())),
         1 => "[-:a-z \\[\\]{}&*!|>#'\"\n,0-9]{0,60}".prop_map(|s| ("application/yaml", s.into_bytes())),
         1 => prop::collection::vec(any::<u8>(), 0..80).prop_map(|b| ("application/json", b)),
         1 => prop::collection::vec(any::<u8>(), 0..80).prop_map(|b| ("application/yaml", b)),

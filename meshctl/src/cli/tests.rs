@@ -2,6 +2,7 @@
 use super::choices::duration;
 use super::*;
 use clap::CommandFactory;
+use proptest::prelude::*;
 
 #[test]
 fn the_definition_is_consistent() {
@@ -67,5 +68,25 @@ fn habits_of_kubectl_and_istioctl_parse() {
             2,
             "{line}"
         );
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_time_is_a_number_and_a_unit(number: u64, unit in "|s|ms|m|h|[a-z]{1,2}| s") {
+        let scale = match unit.as_str() {
+            "" | "s" => Some(1000),
+            "ms" => Some(1),
+            "m" => Some(60_000),
+            _ => None,
+        };
+        let expected = scale.and_then(|scale: u64| number.checked_mul(scale)).filter(|it| *it > 0);
+        let parsed = duration(&format!("{number}{unit}"));
+        prop_assert_eq!(parsed.ok(), expected.map(Duration::from_millis));
+    }
+
+    #[test]
+    fn any_time_is_answered(text in "\\PC{0,24}|[0-9.ms-]{0,30}") {
+        let _parsed = duration(&text);
     }
 }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use proptest::prelude::*;
+use proptest::sample::Index;
 use serde_json::json;
 
 const SHOP: &str = r#"# The shop.
@@ -126,4 +128,64 @@ fn a_namespace_is_filled_in_but_never_overruled() {
         namespace(1, true),
         Err(r#"shop.yaml:17 has the namespace "edge", and --namespace says "blue"; leave one of them away"#.into())
     );
+}
+
+/// The manifest above with a few places overwritten, left out or doubled.
+fn damaged() -> impl Strategy<Value = String> {
+    let scraps = vec![
+        "", " ", "\n", "- ", ": ", "{", "}", "]", "'", "&a ", "*a", "!", "#", "0", "\u{0}",
+        "---\n", "--- ", "µ", "\r\n",
+    ];
+    let change = (any::<Index>(), 0..12usize, prop::sample::select(scraps));
+    prop::collection::vec(change, 0..4).prop_map(|changes| {
+        let mut text: Vec<char> = SHOP.chars().collect();
+        for (at, len, scrap) in changes {
+            let at = at.index(text.len());
+            let end = (at + len).min(text.len());
+            text.splice(at..end, scrap.chars());
+        }
+        text.into_iter().collect()
+    })
+}
+
+/// Reads it, and looks a field up in every document: each place is a line of the file.
+fn places(text: &str, path: &str) -> Result<(), TestCaseError> {
+    for document in read(text).unwrap_or_default() {
+        let place = document.place(path);
+        let line: usize = place.strip_prefix("shop.yaml:").unwrap().parse().unwrap();
+        prop_assert!(
+            line >= 1 && line <= text.lines().count().max(1),
+            "{} of {:?}",
+            line,
+            text
+        );
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered(text in "\\PC{0,60}|[-:{}\\[\\]&*!|>'\"#%@`a0 \n]{0,80}", path in "\\PC{0,20}") {
+        places(&text, &path)?;
+    }
+
+    #[test]
+    fn any_damage_is_answered(text in damaged(), path in "([a-z]{1,6}|spec|http|route|items|[.]|\\[[0-9a-z\"]{0,3}\\]?){0,6}") {
+        places(&text, &path)?;
+    }
+
+    /// Documents with lines between them are found again, in order, each at its own lines.
+    #[test]
+    fn documents_are_found_where_they_stand(names in prop::collection::vec(("x[a-z]{0,5}", 0..4usize), 1..6)) {
+        let (mut text, mut expected) = (String::new(), Vec::new());
+        for (name, comments) in names {
+            text += "---\n";
+            text += &"# x\n".repeat(comments);
+            text += &format!("kind: Sidecar\nmetadata:\n  name: {name}\n");
+            expected.push((name, format!("shop.yaml:{}", text.lines().count())));
+        }
+        let found = read(&text).unwrap();
+        let found: Vec<_> = found.iter().map(|it| (it.name().unwrap().to_owned(), it.place("metadata.name"))).collect();
+        prop_assert_eq!(found, expected);
+    }
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use proptest::prelude::*;
 
 fn args(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
@@ -142,4 +143,61 @@ fn paths_follow_the_kubernetes_conventions() {
         path(Resource::Namespace, Some("shop"), Some("x")),
         "api/v1/namespaces/x"
     );
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop::sample::select(Kind::ALL.to_vec())
+}
+
+/// One of the ways to call a kind.
+fn called(kind: Kind, way: usize) -> String {
+    let short = kind.short_names().first().copied();
+    let word = match way % 4 {
+        0 => kind.singular().to_string(),
+        1 => kind.plural().to_string(),
+        2 => kind.name().to_owned(),
+        _ => short.map_or_else(|| kind.plural().to_string(), str::to_owned),
+    };
+    match way / 4 % 3 {
+        0 => word,
+        1 => format!("{word}.{}", kind.group()),
+        _ => format!("{word}.{}.{}", kind.versions()[0], kind.group()),
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_arguments_are_answered(words in prop::collection::vec("\\PC{0,12}|(vs|all|gateway|ns|,|/|[.]|networking){0,5}", 0..4)) {
+        if let Err(error) = targets(&words) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+        let _named = named(&words);
+    }
+
+    /// However a kind is called, it is found; with its group it is that kind and no other.
+    #[test]
+    fn a_kind_is_found_by_all_its_names(kind in kind(), way in 0..12usize) {
+        let text = called(kind, way);
+        let Ok(Resource::Kind(found)) = resource(&text) else {
+            return Err(TestCaseError::fail(text));
+        };
+        prop_assert!(found == kind || !text.contains('.') && called(found, way) == text, "{} is {:?}", text, found);
+        prop_assert_eq!(resource(&text.to_uppercase()), Ok(Resource::Kind(found)));
+    }
+
+    #[test]
+    fn names_go_with_each_kind(kinds in prop::collection::vec(kind(), 1..3), names in prop::collection::vec("[a-z][a-z0-9-]{0,5}", 0..3)) {
+        let qualified: Vec<String> = kinds.iter().map(|kind| called(*kind, 5)).collect();
+        let arguments: Vec<String> = std::iter::once(qualified.join(",")).chain(names.clone()).collect();
+        let expected: Vec<(Kind, Option<String>)> = kinds
+            .iter()
+            .flat_map(|kind| match names.as_slice() {
+                [] => vec![(*kind, None)],
+                names => names.iter().map(|name| (*kind, Some(name.clone()))).collect(),
+            })
+            .collect();
+        let as_pair = |target: Target| (target.resource.kind("read").unwrap(), target.name);
+        let found: Vec<_> = targets(&arguments).unwrap().into_iter().map(as_pair).collect();
+        prop_assert_eq!(found, expected);
+    }
 }

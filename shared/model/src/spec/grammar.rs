@@ -202,3 +202,6 @@ pub struct WorkloadSelector {
     #[serde(alias = "matchLabels")]
     pub labels: Labels,
 }
+
+#[cfg(test)]
+mod tests;

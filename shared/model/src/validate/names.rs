@@ -316,3 +316,6 @@ pub(super) fn protocol(text: &str) -> Result<(), String> {
         Err(format!("is not a protocol; one of {}", KNOWN.join(", ")))
     }
 }
+
+#[cfg(test)]
+mod tests;
