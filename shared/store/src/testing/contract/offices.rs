@@ -5,13 +5,12 @@
 use super::*;
 use crate::{Area, Leadership, Vault, VaultError, VaultOp};
 
-const TTL: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(30);
+const TTL: Duration = Duration::from_secs(6);
 
 async fn campaign(vault: &Arc<dyn Vault>, instance: &str) -> Box<dyn Leadership> {
     tokio::time::timeout(PATIENCE, vault.campaign("issuer", instance, TTL))
         .await
-        .expect("elected within 30 s")
+        .expect("elected in time")
         .unwrap()
 }
 

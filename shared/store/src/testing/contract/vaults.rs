@@ -18,7 +18,7 @@ fn put(path: &str, value: &str, expect: Expect) -> VaultOp {
 async fn next_set(sets: &mut BoxStream<'static, Entries>) -> Vec<(String, String)> {
     let set = tokio::time::timeout(PATIENCE, sets.next())
         .await
-        .expect("a set within 30 s")
+        .expect("a set in time")
         .unwrap();
     set.iter()
         .map(|(path, entry)| {
