@@ -21,6 +21,8 @@ pub(crate) fn refs(of: &'static Message, bytes: &[u8]) -> Arc<[Ref]> {
                 });
             }
         }
+        // A configuration source has its clusters from the bootstrap: Envoy takes no others.
+        message.name != "envoy.config.core.v3.ApiConfigSource"
     });
     found.into_iter().collect()
 }

@@ -190,11 +190,12 @@ fn sort_any(bytes: &[u8], out: &mut Vec<u8>, depth: usize) {
     out.extend_from_slice(&bytes[read..]);
 }
 
-/// Calls `visit` with every message of the table inside of `bytes`, `Any`s opened, outermost first.
+/// Calls `visit` with every message of the table inside of `bytes`, `Any`s opened, outermost first. It says whether to look
+/// inside of the message too.
 pub(crate) fn walk(
     of: &'static Message,
     bytes: &[u8],
-    visit: &mut impl FnMut(&'static Message, &[u8]),
+    visit: &mut impl FnMut(&'static Message, &[u8]) -> bool,
 ) {
     walk_to(DEPTH, of, bytes, visit);
 }
@@ -217,7 +218,9 @@ fn walk_to(
         }
         return;
     }
-    visit(of, bytes);
+    if !visit(of, bytes) {
+        return;
+    }
     for item in Items::new(bytes) {
         if let (Some(inner), Some(payload)) = (of.inner(item.tag), item.payload) {
             walk_to(depth, inner, payload, visit);
