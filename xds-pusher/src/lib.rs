@@ -115,6 +115,7 @@ pub async fn run(
     let compiler = Compiler::new(compile::Settings {
         domain: config.domain.clone(),
         root_namespace: config.root_namespace.clone(),
+        identities: None,
     });
     let mesh = Mesh::new(compiler, Freshness::new(store.clone()), &health);
     let revision = mesh.revision();

@@ -11,16 +11,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::mesh::{Change, Fact, Mesh};
+use model::mtls::Decision;
 use model::{Key, Revision};
 use xds::{ResourceType, Snapshot};
 
-use crate::Proxy;
 use crate::class::Class;
+use crate::identity::Identities;
 use crate::layer::{Layer, Owner};
 use crate::memo::Memo;
 use crate::part::{Parts, Report};
 use crate::route_config::Shell;
 use crate::unit::{ClassId, Unit, Value, Weft, World};
+use crate::{Proxy, inbound};
 
 use classes::ClassState;
 
@@ -31,6 +33,8 @@ pub struct Settings {
     pub domain: String,
     /// The namespace whose policies hold everywhere.
     pub root_namespace: String,
+    /// The mesh's identities. Without them, as long as xDS runs in plaintext, nothing of mutual TLS is compiled.
+    pub identities: Option<Identities>,
 }
 
 impl Default for Settings {
@@ -38,6 +42,7 @@ impl Default for Settings {
         Self {
             domain: "svc.cluster.local".into(),
             root_namespace: "istio-system".into(),
+            identities: None,
         }
     }
 }
@@ -93,15 +98,17 @@ impl Compiler {
     pub fn new(settings: Settings) -> Self {
         Self::of(
             Mesh::new(settings.domain, settings.root_namespace),
+            settings.identities,
             Revision::default(),
         )
     }
 
-    /// A compiler of this mesh, as of this revision.
-    pub fn of(mesh: Mesh, revision: Revision) -> Self {
+    /// A compiler of this mesh with these identities, as of this revision.
+    pub fn of(mesh: Mesh, identities: Option<Identities>, revision: Revision) -> Self {
         Self {
             world: World {
                 mesh,
+                identities: identities.map(Arc::new),
                 classes: Vec::new(),
             },
             memo: Memo::default(),
@@ -223,6 +230,24 @@ impl Compiler {
         Some(Arc::new(Snapshot::layered(shared, state.own.snapshot())))
     }
 
+    /// Which mode of mutual TLS the [`snapshot`](Self::snapshot) of a sidecar has compiled into each port of its workload, by
+    /// which policy. Whoever publishes [`Change::Mtls`] does so when the sidecar has acknowledged that snapshot. Empty
+    /// without identities.
+    pub fn mtls(&self, id: ProxyId) -> BTreeMap<u16, Decision> {
+        let Some(state) = self.proxies.get(&id) else {
+            return BTreeMap::new();
+        };
+        let class = self.world.classes[state.class.0 as usize].as_ref();
+        match (class, &self.world.identities) {
+            (Some(class), Some(_)) => inbound::decisions(
+                &state.proxy,
+                class,
+                &mut self.world.mesh.view(&mut BTreeSet::new()),
+            ),
+            _ => BTreeMap::new(),
+        }
+    }
+
     /// What people should know about the resources they wrote, as long as proxies are connected that it concerns.
     pub fn statuses(&self) -> BTreeMap<Key, BTreeSet<String>> {
         let shared = self
@@ -258,8 +283,8 @@ impl Compiler {
     /// The work done since the beginning.
     pub fn counters(&self) -> Counters {
         Counters {
-            units_recompiled: self.memo.runs(0) + self.memo.runs(1) + self.memo.runs(2),
-            units_assembled: self.memo.runs(3),
+            units_recompiled: self.memo.runs(1) + self.memo.runs(2) + self.memo.runs(3),
+            units_assembled: self.memo.runs(0) + self.memo.runs(4),
             resources_changed: self.resources_changed,
             classes: self.classes.len() as u64,
         }

@@ -5,19 +5,21 @@
 //!
 //! *Invariant:* everything here leads to the workload itself.
 
+mod chains;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::Spec;
 use model::mesh::View;
+use model::mtls::{self, Decision, Mode, Modes};
 use model::spec::{ConnectionPoolSettings, DefaultEndpoint, Sidecar, TrafficPolicy, WorkloadEntry};
+use model::{Key, Spec};
 use xds::Resource;
 use xds::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 
-use crate::class::Class;
-use crate::listener::{
-    self, Filter, FilterChain, FilterChainMatch, Http, Listener, Routes, http_filter,
-};
+use crate::class::{self, Class};
+use crate::identity::Identities;
+use crate::listener::{self, Filter, Http, Listener, Routes, http_filter};
 use crate::part::{Part, Report};
 use crate::port::Protocol;
 use crate::sidecar::{ANY, LOOPBACK};
@@ -40,22 +42,66 @@ struct Inbound {
     pool: Option<ConnectionPoolSettings>,
 }
 
+/// The mesh's identities and what policies make of them for a workload; without identities every mode is plaintext.
+struct Security {
+    identities: Option<Arc<Identities>>,
+    modes: Modes,
+}
+
+impl Security {
+    /// What holds for a port, or for those that nobody names.
+    fn of(&self, port: Option<u16>) -> Option<(&Identities, Mode)> {
+        let decision = port.map_or(&self.modes.others, |port| self.modes.of_port(port));
+        Some((self.identities.as_deref()?, decision.mode))
+    }
+}
+
+/// Which mode holds on each port of a workload, and why.
+pub(crate) fn decisions(
+    proxy: &Proxy,
+    class: &Class,
+    view: &mut View<'_, '_>,
+) -> BTreeMap<u16, Decision> {
+    let Some((_, workload)) = workload(proxy, view) else {
+        return BTreeMap::new();
+    };
+    let modes = modes(proxy, view);
+    ports(proxy, class, workload, view)
+        .into_keys()
+        .map(|port| (port, modes.of_port(port).clone()))
+        .collect()
+}
+
+fn modes(proxy: &Proxy, view: &mut View<'_, '_>) -> Modes {
+    let labels = class::labels(proxy, view);
+    mtls::modes(&view.peer_authentications(&proxy.namespace, &labels))
+}
+
+/// The workload that a sidecar is beside.
+fn workload<'m>(proxy: &Proxy, view: &mut View<'m, '_>) -> Option<(Key, &'m WorkloadEntry)> {
+    let resource = view.workload(&proxy.namespace, &proxy.workload)?;
+    match &resource.spec {
+        Spec::WorkloadEntry(entry) if proxy.role == Role::Sidecar => Some((resource.key(), entry)),
+        _ => None,
+    }
+}
+
 /// What arrives at the workload of a proxy. Nothing arrives at gateways this way.
 pub(crate) fn own(proxy: &Arc<Proxy>, read: &mut Reading<'_>) -> Part {
     let mut part = Part::default();
     let Value::Class(class) = read.demand(Unit::Class(proxy.clone())) else {
         unreachable!("a class is computed for a proxy")
     };
+    let identities = read.identities();
     let mut view = read.view();
-    let workload = view
-        .workload(&proxy.namespace, &proxy.workload)
-        .and_then(|resource| match &resource.spec {
-            Spec::WorkloadEntry(entry) => Some((resource.key(), entry)),
-            _ => None,
-        });
-    let Some((key, workload)) = workload.filter(|_| proxy.role == Role::Sidecar) else {
+    let Some((key, workload)) = workload(proxy, &mut view) else {
         return part;
     };
+    let modes = match identities {
+        Some(_) => modes(proxy, &mut view),
+        None => mtls::modes(&mtls::Policies::default()),
+    };
+    let security = Security { identities, modes };
     let ports = ports(proxy, &class, workload, &mut view);
     let defaults = settings::cluster_defaults(&mut view);
     for (port, inbound) in &ports {
@@ -79,8 +125,9 @@ pub(crate) fn own(proxy: &Arc<Proxy>, read: &mut Reading<'_>) -> Part {
     if class.interception == Interception::Transparent {
         let passthrough = cluster::passthrough(names::INBOUND_PASSTHROUGH, defaults);
         part.resources.push(Resource::new(&passthrough));
-        part.resources
-            .push(Resource::new(&virtual_inbound(&ports, &mut view)));
+        part.resources.push(Resource::new(&virtual_inbound(
+            &ports, &security, &mut view,
+        )));
         return part;
     }
     for (port, inbound) in &ports {
@@ -97,10 +144,14 @@ pub(crate) fn own(proxy: &Arc<Proxy>, read: &mut Reading<'_>) -> Part {
             continue;
         }
         let name = listener::name(address, *port);
-        part.resources.push(Resource::new(&Listener {
-            filter_chains: vec![listener::chain_of(filter(*port, inbound, &mut view))],
-            ..listener::listener(&name, address, *port, pb::TrafficDirection::Inbound)
-        }));
+        let security = security.of(Some(*port));
+        let filter = filter(*port, inbound, security.is_some(), &mut view);
+        let chains = chains::of(None, &filter, inbound.protocol.is_http(), security);
+        part.resources
+            .push(Resource::new(&chains::inspected(Listener {
+                filter_chains: chains,
+                ..listener::listener(&name, address, *port, pb::TrafficDirection::Inbound)
+            })));
     }
     part
 }
@@ -184,7 +235,7 @@ fn bindable(address: &str, port: u16, inbound: &Inbound) -> Result<(), String> {
     Ok(())
 }
 
-fn filter(port: u16, inbound: &Inbound, view: &mut View<'_, '_>) -> Filter {
+fn filter(port: u16, inbound: &Inbound, identified: bool, view: &mut View<'_, '_>) -> Filter {
     let cluster = names::inbound(port);
     if !inbound.protocol.is_http() {
         return listener::tcp_filter(&tcp::to_cluster(&cluster, tcp::Connections::default()));
@@ -202,36 +253,50 @@ fn filter(port: u16, inbound: &Inbound, view: &mut View<'_, '_>) -> Filter {
         ..Default::default()
     };
     let prefix = format!("inbound_{port}");
-    http_filter(Http::inbound(
-        &prefix,
-        Routes::Inline(Box::new(config)),
-        view,
-    ))
+    let http = Http::inbound(&prefix, Routes::Inline(Box::new(config)), view);
+    http_filter(Http { identified, ..http })
 }
 
-fn virtual_inbound(ports: &BTreeMap<u16, Inbound>, view: &mut View<'_, '_>) -> Listener {
+/// One listener for all ports. What nobody names goes through in the mode of the workload, so that no port is open to
+/// plaintext where the policy says `STRICT`.
+fn virtual_inbound(
+    ports: &BTreeMap<u16, Inbound>,
+    security: &Security,
+    view: &mut View<'_, '_>,
+) -> Listener {
     let original = listener::listener_filter(
         "envoy.filters.listener.original_dst",
         pb::any(&OriginalDst::default()),
     );
-    let trap = listener::trap(VIRTUAL_INBOUND_PORT);
-    let chains = ports.iter().map(|(port, inbound)| FilterChain {
-        filter_chain_match: Some(FilterChainMatch {
-            destination_port: pb::u32_value((*port).into()),
-            ..Default::default()
-        }),
-        ..listener::chain_of(filter(*port, inbound, view))
-    });
+    let mut filter_chains = vec![listener::trap(VIRTUAL_INBOUND_PORT)];
+    for (port, inbound) in ports {
+        let security = security.of(Some(*port));
+        let filter = filter(*port, inbound, security.is_some(), view);
+        let http = inbound.protocol.is_http();
+        filter_chains.extend(chains::of(Some(*port), &filter, http, security));
+    }
     let other = tcp::to_cluster(names::INBOUND_PASSTHROUGH, tcp::Connections::default());
-    Listener {
+    let other = listener::tcp_filter(&other);
+    let mut default_filter_chain = None;
+    if security.identities.is_some() {
+        let named = security.modes.ports.keys();
+        let named = named.filter(|port| !ports.contains_key(port)).copied();
+        for port in named.map(Some).chain([None]) {
+            filter_chains.extend(chains::of(port, &other, false, security.of(port)));
+        }
+    } else {
+        // Never beside ports that are STRICT: it would take what their chains refuse.
+        default_filter_chain = Some(listener::chain_of(other));
+    }
+    chains::inspected(Listener {
         listener_filters: vec![original],
-        filter_chains: std::iter::once(trap).chain(chains).collect(),
-        default_filter_chain: Some(listener::chain_of(listener::tcp_filter(&other))),
+        filter_chains,
+        default_filter_chain,
         ..listener::listener(
             "virtualInbound",
             ANY,
             VIRTUAL_INBOUND_PORT,
             pb::TrafficDirection::Inbound,
         )
-    }
+    })
 }

@@ -13,6 +13,7 @@ mod class;
 mod compiler;
 mod features;
 mod gateway;
+mod identity;
 mod inbound;
 mod layer;
 mod listener;
@@ -32,5 +33,6 @@ mod unit;
 
 pub use compiler::{Applied, Compiler, Counters, ProxyId, Settings};
 pub use features::EnvoyVersion;
+pub use identity::{AUTHORITIES, CERTIFICATE, ISSUER_CLUSTER, Identities, sds_source};
 pub use model::mesh::Change;
 pub use proxy::{Interception, NodeError, Proxy, Role};

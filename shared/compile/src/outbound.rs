@@ -11,18 +11,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::mesh::{Service, View, selects};
-use model::spec::{Port, ReadinessProbe, Resolution, WorkloadEntry};
+use model::spec::{Location, Port, ReadinessProbe, Resolution, WorkloadEntry};
 use model::{Key, Kind, Spec};
 use xds::{Resource, ResourceType};
 
 pub(crate) use rules::Rules;
 
+use crate::identity::Identities;
 use crate::part::{Part, Parts, Report};
 use crate::port::Protocol;
 use crate::settings;
-use crate::translate::{cluster, endpoint, locality, names, pb, policy};
+use crate::translate::{cluster, endpoint, locality, mtls, names, pb, policy};
 use crate::unit::{ClassId, Reading, Unit};
 use crate::{Interception, Role};
+
+use pb::string_matcher::MatchPattern::{Exact, Prefix};
 
 /// A service as called by proxies that are alike to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -132,10 +135,16 @@ impl Cluster {
 /// The clusters of a service: one per port, and one per port and subset.
 pub(crate) fn clusters(target: &Target, read: &mut Reading<'_>) -> Part {
     let mut part = Part::default();
+    let identities = read.identities();
+    let accounts = identities.as_ref().map(|_| read.accounts(target));
     let mut view = read.view();
     let Some(service) = view.service_of_entry(&target.entry, &target.host) else {
         return part;
     };
+    let names = identities
+        .as_deref()
+        .zip(accounts.as_deref())
+        .map(|(identities, accounts)| (identities, peer_names(service, accounts, identities)));
     part.sources.insert(target.entry.clone());
     report_others(service, &mut view, &mut part);
     let rules = Rules::read(&target.rules, &mut view);
@@ -169,7 +178,8 @@ pub(crate) fn clusters(target: &Target, read: &mut Reading<'_>) -> Part {
             let endpoints = if by_eds(service, target) {
                 Vec::new()
             } else {
-                of_subset(service, port, labels, None, &mut view)
+                let mtls = identities.is_some() && in_mesh(service);
+                of_subset(service, port, labels, None, mtls, &mut view)
             };
             let protocol = Protocol::of(port).of_cluster();
             let tls = policy
@@ -177,7 +187,13 @@ pub(crate) fn clusters(target: &Target, read: &mut Reading<'_>) -> Part {
                 .as_ref()
                 .is_some_and(|tls| tls.mode != model::spec::TlsMode::Disable);
             let health_check = probe.as_ref().and_then(|(key, probe)| {
+                let own = port.target_port.unwrap_or(port.number);
+                let elsewhere = cluster::health::port(probe).is_some_and(|port| port != own);
                 match cluster::health::health_check(probe, protocol, tls, &target.host) {
+                    // What the proxy takes on the service's port says nothing of another one.
+                    Ok(check) if elsewhere && identities.is_some() => {
+                        Some(cluster::health::in_plaintext(check))
+                    }
                     Ok(check) => Some(check),
                     Err(error) => {
                         part.reports.insert(Report {
@@ -194,6 +210,12 @@ pub(crate) fn clusters(target: &Target, read: &mut Reading<'_>) -> Part {
                 protocol,
                 policy: &policy,
                 subject_alt_names: &service.spec.subject_alt_names,
+                peers: names.as_ref().map(|(identities, names)| mtls::Peers {
+                    identities,
+                    names: names.clone(),
+                    sni: names::outbound_sni(port.number, subset, &target.host),
+                    automatic: in_mesh(service),
+                }),
                 health_check,
                 rule: rules
                     .first
@@ -211,6 +233,7 @@ pub(crate) fn clusters(target: &Target, read: &mut Reading<'_>) -> Part {
 /// The endpoints of one cluster.
 pub(crate) fn endpoints(target: &Target, cluster: &Cluster, read: &mut Reading<'_>) -> Part {
     let mut part = Part::default();
+    let identities = read.identities().is_some();
     let mut view = read.view();
     let service = view.service_of_entry(&target.entry, &target.host);
     let port = service.and_then(|service| {
@@ -240,10 +263,48 @@ pub(crate) fn endpoints(target: &Target, cluster: &Cluster, read: &mut Reading<'
         labels: &target.labels,
     };
     let balance = cluster::balance(&policy, caller, defaults.locality);
-    let endpoints = of_subset(service, port, labels, check_port, &mut view);
+    let mtls = identities && in_mesh(service);
+    let endpoints = of_subset(service, port, labels, check_port, mtls, &mut view);
     let assignment = endpoint::load_assignment(&cluster.name(&target.host), &endpoints, &balance);
     part.resources.push(Resource::new(&assignment));
     part
+}
+
+/// The accounts of everything that a service's traffic goes to, alive or not.
+pub(crate) fn accounts(
+    entry: &Key,
+    host: &Arc<str>,
+    view: &mut View<'_, '_>,
+) -> BTreeSet<Arc<str>> {
+    view.service_of_entry(entry, host)
+        .map(|service| view.accounts(service))
+        .unwrap_or_default()
+}
+
+/// The names that the certificates of a service may have: the SPIFFE IDs of its own accounts and its `subjectAltNames`. While
+/// nothing runs for it, any account of its namespace.
+fn peer_names(
+    service: &Service,
+    accounts: &BTreeSet<Arc<str>>,
+    identities: &Identities,
+) -> Vec<pb::tls::SubjectAltNameMatcher> {
+    let namespace = service.namespace();
+    let own = accounts
+        .iter()
+        .map(|account| mtls::uri(Exact(identities.id(namespace, account))));
+    let others = service.spec.subject_alt_names.iter();
+    let names: Vec<_> = own
+        .chain(others.map(|name| cluster::tls::subject_alt_name(name)))
+        .collect();
+    if names.is_empty() {
+        return vec![mtls::uri(Prefix(identities.id(namespace, "")))];
+    }
+    names
+}
+
+/// Whether the proxies of a service's workloads are this mesh's.
+fn in_mesh(service: &Service) -> bool {
+    service.spec.location == Location::MeshInternal
 }
 
 /// Other services of the same host that no caller of this one can reach are told so.
@@ -301,6 +362,7 @@ fn of_subset(
     port: &Port,
     labels: &BTreeMap<String, String>,
     health_check_port: Option<u16>,
+    mtls: bool,
     view: &mut View<'_, '_>,
 ) -> Vec<endpoint::Endpoint> {
     let found = view.endpoints(service);
@@ -329,6 +391,7 @@ fn of_subset(
             ),
             weight: endpoint.spec.weight.unwrap_or_default(),
             health_check_port: health_check_port.filter(|check| *check != at),
+            mtls: mtls && endpoint.takes_mtls(at),
             labels: endpoint.labels,
             workload: endpoint
                 .workload

@@ -8,9 +8,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use model::Key;
 use model::mesh::{Fact, Mesh, Record, View};
 
 use crate::class::{self, Class};
+use crate::identity::Identities;
 use crate::memo::{Program, Reader};
 use crate::outbound::{self, Target};
 use crate::part::{Part, Parts};
@@ -24,6 +26,8 @@ pub(crate) struct ClassId(pub(crate) u32);
 /// What is computed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Unit {
+    /// The accounts that a service runs as: entry and host.
+    Accounts(Key, Arc<str>),
     /// Which class a proxy is in.
     Class(Arc<Proxy>),
     /// What a class sees.
@@ -49,6 +53,7 @@ pub(crate) enum Unit {
 /// What a unit yields.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
+    Accounts(Arc<BTreeSet<Arc<str>>>),
     Class(Arc<Class>),
     Scope(Arc<Scope>),
     Domains(Arc<BTreeSet<Arc<str>>>),
@@ -59,6 +64,8 @@ pub(crate) enum Value {
 /// What units are computed from.
 pub(crate) struct World {
     pub(crate) mesh: Mesh,
+    /// The mesh's identities; they never change, so reading them is no dependency.
+    pub(crate) identities: Option<Arc<Identities>>,
     /// The classes in use, by number.
     pub(crate) classes: Vec<Option<Arc<Class>>>,
 }
@@ -73,19 +80,23 @@ impl Program for Weft {
     type Fact = Fact;
     type Value = Value;
     type Input = World;
-    const RANKS: usize = 4;
+    const RANKS: usize = 5;
 
     fn rank(unit: &Unit) -> usize {
         match unit {
-            Unit::Class(_) | Unit::Clusters(_) | Unit::Endpoints(..) => 0,
-            Unit::Scope(_) | Unit::Domains(_) | Unit::Own(_) => 1,
-            Unit::Routes(..) | Unit::Domain(..) | Unit::Fixed(_) => 2,
-            Unit::Host(..) => 3,
+            Unit::Accounts(..) => 0,
+            Unit::Class(_) | Unit::Clusters(_) | Unit::Endpoints(..) => 1,
+            Unit::Scope(_) | Unit::Domains(_) | Unit::Own(_) => 2,
+            Unit::Routes(..) | Unit::Domain(..) | Unit::Fixed(_) => 3,
+            Unit::Host(..) => 4,
         }
     }
 
     fn compute(unit: &Unit, read: &mut Reading<'_>) -> Value {
         match unit {
+            Unit::Accounts(entry, host) => {
+                Value::Accounts(Arc::new(outbound::accounts(entry, host, &mut read.view())))
+            }
             Unit::Class(proxy) => Value::Class(Arc::new(class::of(proxy, &mut read.view()))),
             Unit::Scope(id) => {
                 Value::Scope(Arc::new(Scope::of(&read.class(*id), &mut read.view())))
@@ -147,6 +158,19 @@ impl<'a> Reading<'a> {
     pub(crate) fn view(&mut self) -> View<'a, '_> {
         let world = self.input();
         world.mesh.view(self)
+    }
+
+    /// The mesh's identities, if it has any.
+    pub(crate) fn identities(&self) -> Option<Arc<Identities>> {
+        self.input().identities.clone()
+    }
+
+    /// The accounts that a service runs as.
+    pub(crate) fn accounts(&mut self, target: &Target) -> Arc<BTreeSet<Arc<str>>> {
+        match self.demand(Unit::Accounts(target.entry.clone(), target.host.clone())) {
+            Value::Accounts(accounts) => accounts,
+            other => unreachable!("accounts are computed for accounts, not {other:?}"),
+        }
     }
 
     /// A class. It never changes, so reading it is no dependency.

@@ -80,7 +80,7 @@ impl Compiler {
                     }
                 }
             }
-            Unit::Clusters(_) | Unit::Endpoints(..) | Unit::Routes(..) => {}
+            Unit::Accounts(..) | Unit::Clusters(_) | Unit::Endpoints(..) | Unit::Routes(..) => {}
         }
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Http<'a> {
     pub(crate) edge: bool,
     /// Whether it is an HTTP proxy, which resolves names of its own and refuses `CONNECT` with 405.
     pub(crate) forward_proxy: bool,
+    /// Whether the workload is told which identity the client proved, in a header that clients cannot forge.
+    pub(crate) identified: bool,
     /// Where accesses are logged, if anywhere.
     pub(crate) access_log: Vec<log::AccessLog>,
 }
@@ -51,6 +53,7 @@ impl<'a> Http<'a> {
             routes,
             edge: false,
             forward_proxy: false,
+            identified: false,
             access_log: settings::access_log(view),
         }
     }
@@ -99,7 +102,7 @@ pub(crate) fn http_filter(http: Http<'_>) -> Filter {
     } else {
         ServerHeaderTransformation::PassThrough
     };
-    let certificate = if http.edge {
+    let certificate = if http.edge || http.identified {
         ForwardClientCertDetails::SanitizeSet
     } else {
         ForwardClientCertDetails::Sanitize
@@ -128,6 +131,12 @@ pub(crate) fn http_filter(http: Http<'_>) -> Filter {
         route_specifier: Some(route_specifier),
         use_remote_address: pb::bool_value(http.edge),
         forward_client_cert_details: certificate.into(),
+        set_current_client_cert_details: http.identified.then(|| {
+            hcm::http_connection_manager::SetCurrentClientCertDetails {
+                uri: true,
+                ..Default::default()
+            }
+        }),
         server_header_transformation: server_header.into(),
         normalize_path: pb::bool_value(true),
         stream_idle_timeout: Some(pb::Duration::default()),

@@ -210,6 +210,7 @@ fn cluster_of(name: &str, policy: &str, endpoints: &[Endpoint]) -> pb::Cluster {
         protocol: Protocol::Http1,
         policy: &policy,
         subject_alt_names: &[],
+        peers: None,
         health_check: None,
         rule: None,
         defaults: DEFAULTS,

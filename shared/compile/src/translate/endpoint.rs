@@ -8,7 +8,10 @@
 use std::collections::BTreeMap;
 
 use super::locality::{Balance, Place};
-use super::{locality, pb};
+use super::{locality, mtls, pb};
+
+/// What an endpoint says of its transport: `istio` is mutual TLS, anything else plaintext.
+pub(crate) const TLS_MODE: &str = "tlsMode";
 
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +47,8 @@ pub(crate) struct Endpoint {
     pub(crate) labels: BTreeMap<String, String>,
     /// The workload: `namespace/name`. Empty for an endpoint written into a ServiceEntry.
     pub(crate) workload: String,
+    /// Whether its proxy takes mutual TLS there, and clients are to use it.
+    pub(crate) mtls: bool,
 }
 
 impl Default for Address {
@@ -94,10 +99,9 @@ fn locality_lb_endpoints(group: &locality::Group<'_>) -> pb::LocalityLbEndpoints
 }
 
 fn lb_endpoint(endpoint: &Endpoint) -> pb::LbEndpoint {
-    let workload = (!endpoint.workload.is_empty()).then_some(&endpoint.workload);
     pb::LbEndpoint {
         load_balancing_weight: pb::u32_value(endpoint.weight.max(1)),
-        metadata: workload.map(|name| pb::metadata("istio", "workload", pb::string(name))),
+        metadata: metadata(endpoint),
         host_identifier: Some(pb::lb_endpoint::HostIdentifier::Endpoint(pb::Endpoint {
             address: Some(address(&endpoint.address)),
             health_check_config: endpoint.health_check_port.map(health_check_config),
@@ -105,6 +109,21 @@ fn lb_endpoint(endpoint: &Endpoint) -> pb::LbEndpoint {
         })),
         ..Default::default()
     }
+}
+
+/// Which workload it is, and by which of the cluster's transport sockets it is called.
+fn metadata(endpoint: &Endpoint) -> Option<pb::Metadata> {
+    let workload = (!endpoint.workload.is_empty())
+        .then(|| pb::metadata("istio", "workload", pb::string(&endpoint.workload)));
+    let mtls = endpoint.mtls.then(|| {
+        let mode = pb::string(mtls::ALPN);
+        pb::metadata("envoy.transport_socket_match", TLS_MODE, mode)
+    });
+    let both = [workload, mtls].into_iter().flatten();
+    both.reduce(|mut one, other| {
+        one.filter_metadata.extend(other.filter_metadata);
+        one
+    })
 }
 
 fn health_check_config(port: u16) -> pb::endpoint::HealthCheckConfig {

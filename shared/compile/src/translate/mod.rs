@@ -9,6 +9,7 @@ pub(crate) mod cluster;
 pub(crate) mod domains;
 pub(crate) mod endpoint;
 pub(crate) mod locality;
+pub(crate) mod mtls;
 pub(crate) mod names;
 pub(crate) mod pb;
 pub(crate) mod policy;

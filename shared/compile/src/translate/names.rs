@@ -21,6 +21,11 @@ pub(crate) fn inbound(port: u16) -> String {
     format!("inbound|{port}||")
 }
 
+/// The server name of a cluster for calls to a service: `outbound_.80_.v1_.reviews.default.svc.cluster.local`.
+pub(crate) fn outbound_sni(port: u16, subset: &str, host: &str) -> String {
+    format!("outbound_.{port}_.{subset}_.{host}")
+}
+
 /// The host and port of a cluster's name, if it is one of ours.
 pub(crate) fn host_and_port(cluster: &str) -> Option<(&str, &str)> {
     let mut parts = cluster.splitn(4, '|');

@@ -4,6 +4,7 @@
 
 use std::time::Duration as StdDuration;
 
+use xds::pb::envoy::config::core::v3 as core;
 pub(crate) use xds::pb::envoy::config::{
     cluster::v3::*, core::v3::*, endpoint::v3::*, route::v3::*,
 };
@@ -88,7 +89,7 @@ pub(crate) fn string(text: impl Into<String>) -> Value {
     }
 }
 
-/// Metadata under one filter name with one key: maps of one entry encode the same in every process.
+/// Metadata under one filter name with one key.
 pub(crate) fn metadata(filter: &str, key: &str, value: Value) -> Metadata {
     Metadata {
         filter_metadata: [(
@@ -106,6 +107,33 @@ pub(crate) fn metadata(filter: &str, key: &str, value: Value) -> Metadata {
 pub(crate) fn regex(regex: impl Into<String>) -> RegexMatcher {
     RegexMatcher {
         regex: regex.into(),
+        ..Default::default()
+    }
+}
+
+/// A transport socket.
+pub(crate) fn transport_socket<M: Message + Name>(name: &str, config: &M) -> TransportSocket {
+    TransportSocket {
+        name: name.into(),
+        config_type: Some(transport_socket::ConfigType::TypedConfig(any(config))),
+    }
+}
+
+/// The transport socket of plaintext.
+pub(crate) fn plaintext() -> TransportSocket {
+    transport_socket(
+        "envoy.transport_sockets.raw_buffer",
+        &raw_buffer::RawBuffer {},
+    )
+}
+
+/// How a stream of configuration is tried again.
+pub(crate) fn core_retry_policy(base: Duration, most: Duration) -> core::RetryPolicy {
+    core::RetryPolicy {
+        retry_back_off: Some(BackoffStrategy {
+            base_interval: Some(base),
+            max_interval: Some(most),
+        }),
         ..Default::default()
     }
 }

@@ -173,6 +173,7 @@ fn clusters() -> Vec<pb::Cluster> {
                     protocol,
                     policy,
                     subject_alt_names: &[],
+                    peers: None,
                     health_check: (discovery < 3 && at != 3 && at != 6).then(|| check.unwrap()),
                     rule: Some(("shop", "a")),
                     defaults: DEFAULTS,

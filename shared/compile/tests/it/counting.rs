@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use compile::{Change, Compiler, Settings};
+use compile::{Change, Compiler, Identities, Settings};
 use model::Revision;
 use serde_json::{Value, json};
 
-use crate::support::{proxy, resource};
+use crate::support::{identities, proxy, resource};
 
 const SERVICES: usize = 10_000;
 
@@ -30,7 +30,16 @@ fn put(kind: &str, name: &str, spec: &Value) -> Change {
 
 #[test]
 fn a_change_among_ten_thousand_services_costs_what_depends_on_it() {
-    let mut compiler = Compiler::new(Settings::default());
+    for identities in [None, Some(identities("cluster.local"))] {
+        count(identities);
+    }
+}
+
+fn count(identities: Option<Identities>) {
+    let mut compiler = Compiler::new(Settings {
+        identities,
+        ..Settings::default()
+    });
     compiler.apply(
         Revision(1),
         (0..SERVICES).map(|number| service(number, "10.0.0.1")),

@@ -1,5 +1,6 @@
 //! Asks the installed Envoys whether they take a snapshot, as a static configuration (`--mode validate`).
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,21 +14,18 @@ use xds::pb::envoy::config::route::v3::RouteConfiguration;
 use xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, http_connection_manager::RouteSpecifier,
 };
-use xds::{ResourceType, Snapshot};
+use xds::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use xds::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
+    ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
+};
+use xds::pb::google::protobuf::Any;
+use xds::{ResourceType, Snapshot, make};
 
 /// What Envoys have to say against a snapshot: errors and warnings.
 pub(crate) fn complaints(snapshot: &Snapshot) -> Vec<String> {
     let file = tempfile(snapshot);
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools");
-    let envoys: Vec<PathBuf> = ["envoy-1.40.0", "envoy-1.36.4"]
-        .map(|name| tools.join(name))
-        .into();
+    let envoys = ["envoy-1.40.0", "envoy-1.36.4"].map(binary);
     let complaints = envoys.iter().filter_map(|envoy| {
-        assert!(
-            envoy.exists(),
-            "{} is not installed: run `make tools`",
-            envoy.display()
-        );
         let output = Command::new(envoy)
             .args(["--mode", "validate", "-c"])
             .arg(&file)
@@ -46,16 +44,25 @@ pub(crate) fn complaints(snapshot: &Snapshot) -> Vec<String> {
     complaints
 }
 
+/// An installed Envoy.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools");
+    let envoy = tools.join(name);
+    assert!(envoy.exists(), "{name} is not installed: run `make tools`");
+    envoy
+}
+
 fn tempfile(snapshot: &Snapshot) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let file = std::env::temp_dir().join(format!("weft-golden-{}-{number}.pb", std::process::id()));
-    std::fs::write(&file, bootstrap(snapshot).encode_to_vec()).unwrap();
+    std::fs::write(&file, bootstrap(snapshot, None).encode_to_vec()).unwrap();
     file
 }
 
-fn bootstrap(snapshot: &Snapshot) -> Bootstrap {
+/// A snapshot as a static configuration; secrets are asked for at an address.
+pub(crate) fn bootstrap(snapshot: &Snapshot, secrets: Option<SocketAddr>) -> Bootstrap {
     let clusters = snapshot
         .iter(ResourceType::Cluster)
         .map(|resource| with_endpoints(resource.decode().unwrap(), snapshot));
@@ -68,13 +75,41 @@ fn bootstrap(snapshot: &Snapshot) -> Bootstrap {
             cluster: "golden".into(),
             ..Default::default()
         }),
-        admin: Some(Admin::default()),
+        admin: Some(Admin {
+            address: Some(make::address("127.0.0.1", 0)),
+            ..Default::default()
+        }),
         static_resources: Some(bootstrap::StaticResources {
-            clusters: clusters.collect(),
+            clusters: clusters.chain([issuer(secrets)]).collect(),
             listeners: listeners.collect(),
             ..Default::default()
         }),
         ..Default::default()
+    }
+}
+
+/// Where secrets come from, as every bootstrap has it.
+fn issuer(address: Option<SocketAddr>) -> Cluster {
+    let protocol = HttpProtocolOptions {
+        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
+            ExplicitHttpConfig {
+                protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(Default::default())),
+            },
+        )),
+        ..Default::default()
+    };
+    let protocol = Any {
+        type_url: HttpProtocolOptions::type_url(),
+        value: protocol.encode_to_vec(),
+    };
+    let addresses: Vec<_> = address
+        .iter()
+        .map(|it| (it.ip().to_string(), it.port()))
+        .collect();
+    let addresses: Vec<_> = addresses.iter().map(|(ip, port)| (&**ip, *port)).collect();
+    Cluster {
+        typed_extension_protocol_options: [(HttpProtocolOptions::full_name(), protocol)].into(),
+        ..make::static_cluster(compile::ISSUER_CLUSTER, &addresses)
     }
 }
 

@@ -43,7 +43,7 @@ fn proxies(text: &str) -> Vec<Proxy> {
 /// What a case compiles to: file name to content, and each proxy's snapshot.
 fn outcome(case: &Path) -> (BTreeMap<String, Value>, BTreeMap<String, Snapshot>) {
     let text = std::fs::read_to_string(case.join("in.yaml")).unwrap();
-    let mut compiler = support::compiler(support::puts(&text));
+    let mut compiler = support::compiler(&text);
     let mut files = BTreeMap::new();
     let mut snapshots = BTreeMap::new();
     for proxy in proxies(&text) {

@@ -1,7 +1,7 @@
 //! However policy came about, edit by edit or at once, the configuration is the same, byte for byte, and refers to nothing
 //! that is not in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use compile::{Change, Compiler, Interception, Settings};
@@ -11,7 +11,7 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 use xds::{ResourceType, Snapshot};
 
-use crate::support::{proxy, resource};
+use crate::support::{identities, proxy, resource};
 
 const NAMESPACES: [&str; 3] = ["default", "other", "istio-system"];
 const HOSTS: [&str; 5] = [
@@ -23,15 +23,16 @@ const HOSTS: [&str; 5] = [
 ];
 const SUBSETS: [&str; 2] = ["v1", "v2"];
 
-/// One edit: put a resource, delete one, or a turn of a workload's liveness.
+/// One edit: put a resource, delete one, a turn of a workload's liveness, or of where its proxy takes mutual TLS.
 #[derive(Clone, Debug)]
 enum Edit {
     Put(Kind, &'static str, &'static str, u32, Value),
     Delete(Kind, &'static str, &'static str),
     Liveness(&'static str, &'static str, bool),
+    Mtls(&'static str, &'static str, BTreeSet<u16>),
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::ServiceEntry,
     Kind::WorkloadEntry,
     Kind::WorkloadGroup,
@@ -41,6 +42,7 @@ const KINDS: [Kind; 9] = [
     Kind::Sidecar,
     Kind::MeshConfig,
     Kind::RuntimeLayer,
+    Kind::PeerAuthentication,
 ];
 
 fn export_to() -> impl Strategy<Value = Value> {
@@ -77,7 +79,7 @@ fn spec(kind: Kind) -> BoxedStrategy<Value> {
                 if gateway {
                     labels["istio"] = json!("ingressgateway");
                 }
-                json!({"address": address, "labels": labels})
+                json!({"address": address, "labels": labels, "serviceAccount": app})
             })
             .boxed(),
         Kind::WorkloadGroup => select(vec!["a", "b"])
@@ -111,12 +113,27 @@ fn spec(kind: Kind) -> BoxedStrategy<Value> {
                 json!({"hosts": [of], "gateways": gateways, "http": [route], "exportTo": export})
             })
             .boxed(),
-        Kind::DestinationRule => (select(&HOSTS[..]), any::<bool>(), export_to())
-            .prop_map(|(host, outlier, export)| {
-                let policy = if outlier {
-                    json!({"outlierDetection": {"consecutive5xxErrors": 3}})
-                } else {
-                    json!({"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}})
+        Kind::PeerAuthentication => (select(vec!["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]), 0..4u8)
+            .prop_map(|(mode, shape)| {
+                let mut spec = json!({"mtls": {"mode": mode}});
+                match shape {
+                    0 => spec["selector"] = json!({"matchLabels": {"weft.mesh/service-account": "a"}}),
+                    1 => {
+                        spec["selector"] = json!({"matchLabels": {"app": "a"}});
+                        spec["portLevelMtls"] = json!({"80": {"mode": "STRICT"}, "1": {"mode": mode}});
+                    }
+                    _ => {}
+                }
+                spec
+            })
+            .boxed(),
+        Kind::DestinationRule => (select(&HOSTS[..]), 0..4u8, export_to())
+            .prop_map(|(host, shape, export)| {
+                let policy = match shape {
+                    0 => json!({"outlierDetection": {"consecutive5xxErrors": 3}}),
+                    1 => json!({"tls": {"mode": "ISTIO_MUTUAL"}}),
+                    2 => json!({"tls": {"mode": "DISABLE"}}),
+                    _ => json!({"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}}),
                 };
                 json!({
                     "host": host, "trafficPolicy": policy, "exportTo": export,
@@ -168,7 +185,10 @@ fn edit() -> impl Strategy<Value = Edit> {
         .prop_map(|(kind, (namespace, name))| Edit::Delete(kind, namespace, name));
     let liveness = (place(), any::<bool>())
         .prop_map(|((namespace, name), up)| Edit::Liveness(namespace, name, up));
-    prop_oneof![7 => put, 2 => delete, 1 => liveness]
+    let ports = prop::collection::btree_set(select(vec![80u16, 9080]), 0..3);
+    let mtls =
+        (place(), ports).prop_map(|((namespace, name), ports)| Edit::Mtls(namespace, name, ports));
+    prop_oneof![7 => put, 2 => delete, 1 => liveness, 1 => mtls]
 }
 
 impl Edit {
@@ -186,6 +206,11 @@ impl Edit {
                 name: (*name).into(),
                 up: *up,
             },
+            Self::Mtls(namespace, name, ports) => Change::Mtls {
+                namespace: (*namespace).into(),
+                name: (*name).into(),
+                ports: ports.clone(),
+            },
         }
     }
 }
@@ -194,6 +219,7 @@ impl Edit {
 fn outcome(edits: &[Edit]) -> Vec<Change> {
     let mut puts = BTreeMap::new();
     let mut down = BTreeMap::new();
+    let mut mtls = BTreeMap::new();
     for edit in edits {
         match (edit, edit.change()) {
             (Edit::Put(..), Change::Put(resource)) => {
@@ -205,12 +231,16 @@ fn outcome(edits: &[Edit]) -> Vec<Change> {
             (Edit::Liveness(namespace, name, _), change) => {
                 down.insert((namespace.to_string(), name.to_string()), change);
             }
+            (Edit::Mtls(namespace, name, _), change) => {
+                mtls.insert((namespace.to_string(), name.to_string()), change);
+            }
             _ => unreachable!(),
         }
     }
     puts.into_values()
         .map(Change::Put)
         .chain(down.into_values())
+        .chain(mtls.into_values())
         .collect()
 }
 
@@ -246,8 +276,12 @@ fn bytes(snapshot: &Snapshot) -> BTreeMap<(ResourceType, String), Vec<u8>> {
         .collect()
 }
 
-fn check(edits: &[Edit], batch: usize) -> Result<(), TestCaseError> {
-    let mut edited = Compiler::new(Settings::default());
+fn check(edits: &[Edit], batch: usize, identified: bool) -> Result<(), TestCaseError> {
+    let settings = Settings {
+        identities: identified.then(|| identities("cluster.local")),
+        ..Settings::default()
+    };
+    let mut edited = Compiler::new(settings.clone());
     let proxies = connect(&mut edited);
     let mut before: Vec<_> = proxies
         .iter()
@@ -267,7 +301,7 @@ fn check(edits: &[Edit], batch: usize) -> Result<(), TestCaseError> {
             *before = after;
         }
     }
-    let mut whole = Compiler::new(Settings::default());
+    let mut whole = Compiler::new(settings);
     whole.apply(Revision(1), outcome(edits));
     let fresh = connect(&mut whole);
     for (id, before) in fresh.into_iter().zip(before) {
@@ -287,7 +321,7 @@ fn check(edits: &[Edit], batch: usize) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn edits_lead_where_starting_anew_does(edits in prop::collection::vec(edit(), 1..24), batch in 1..4usize) {
-        check(&edits, batch)?;
+    fn edits_lead_where_starting_anew_does(edits in prop::collection::vec(edit(), 1..24), batch in 1..4usize, identified: bool) {
+        check(&edits, batch, identified)?;
     }
 }

@@ -7,5 +7,6 @@ mod counting;
 mod envoy;
 mod golden;
 mod incremental;
+mod mtls;
 mod processes;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use compile::{Change, Compiler, EnvoyVersion, Interception, Proxy, Role, Settings};
+use compile::{Change, Compiler, EnvoyVersion, Identities, Interception, Proxy, Role, Settings};
 use model::{Kind, Metadata, Object, Options, Revision, Treat, check, documents};
 use serde_json::Value;
 
@@ -18,13 +18,22 @@ pub(crate) fn resource(mut document: Value) -> model::Resource {
     if metadata.namespace.is_empty() {
         metadata.namespace = "default".into();
     }
-    let spec = document["spec"].take();
+    let spec = match document["spec"].take() {
+        Value::Null => Value::Object(Default::default()),
+        spec => spec,
+    };
     let name = metadata.name.clone();
     let object = Object {
         kind,
         metadata,
         spec,
     };
+    if !kind.supported() {
+        // The API refuses it until it takes effect everywhere; what it is to become is shown here.
+        return object
+            .decode()
+            .unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
+    }
     // What has no effect yet may be stored where a warning was asked for.
     let options = Options {
         unsupported: Treat::Warn,
@@ -62,9 +71,30 @@ pub(crate) fn proxy(id: &str) -> Proxy {
     }
 }
 
-/// A compiler of these changes.
-pub(crate) fn compiler(changes: Vec<Change>) -> Compiler {
-    let mut compiler = Compiler::new(Settings::default());
-    compiler.apply(Revision(1), changes);
+/// A compiler of a case: the documents of a text, with what its comments say. `# trust-domain: <name>` gives the mesh
+/// identities; `# mtls: <namespace>/<name> <port>…` says where a workload's proxy takes mutual TLS.
+pub(crate) fn compiler(text: &str) -> Compiler {
+    let comments =
+        |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
+    let trust_domain = comments("# trust-domain: ").next();
+    let mut compiler = Compiler::new(Settings {
+        identities: trust_domain.map(identities),
+        ..Settings::default()
+    });
+    let taken = comments("# mtls: ").map(|line| {
+        let mut words = line.split_whitespace();
+        let (namespace, name) = words.next().unwrap().split_once('/').unwrap();
+        Change::Mtls {
+            namespace: namespace.into(),
+            name: name.into(),
+            ports: words.map(|port| port.parse().unwrap()).collect(),
+        }
+    });
+    compiler.apply(Revision(1), puts(text).into_iter().chain(taken));
     compiler
+}
+
+/// The identities of a trust domain.
+pub(crate) fn identities(trust_domain: &str) -> Identities {
+    Identities::new(trust_domain.parse().unwrap())
 }

@@ -158,6 +158,30 @@ impl<'m, 'r> View<'m, 'r> {
         own.chain(alive).collect()
     }
 
+    /// The service accounts of everything that traffic to a service goes to, alive or not.
+    pub fn accounts(&mut self, service: &Service) -> BTreeSet<Arc<str>> {
+        self.record.record(Fact::Endpoints(service.host.clone()));
+        let mesh = self.mesh;
+        let entry = mesh.resources.get(&service.entry);
+        let Some(Spec::ServiceEntry(entry)) = entry.map(|resource| &resource.spec) else {
+            return BTreeSet::new();
+        };
+        let named = |spec: &&WorkloadEntry| spec.service_account.is_some();
+        let own = entry
+            .endpoints
+            .iter()
+            .filter(named)
+            .map(WorkloadEntry::account);
+        let selected = workloads::selector(entry)
+            .into_iter()
+            .flat_map(|selector| mesh.selected(service.namespace(), selector));
+        let selected = selected.filter_map(|resource| match &resource.spec {
+            Spec::WorkloadEntry(spec) => Some(spec.account()),
+            _ => None,
+        });
+        own.chain(selected).map(Into::into).collect()
+    }
+
     /// The services that select a workload, by host.
     pub fn services_of(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> Vec<&'m Arc<Service>> {
         self.record

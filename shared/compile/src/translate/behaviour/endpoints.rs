@@ -30,6 +30,7 @@ fn input<'a>(
         protocol: Protocol::Http1,
         policy,
         subject_alt_names: &[],
+        peers: None,
         health_check: None,
         rule: None,
         defaults: DEFAULTS,

@@ -11,6 +11,7 @@ use model::spec::{GrpcProbe, HttpProbe, ProbeScheme, ReadinessProbe};
 use pb::health_check::{GrpcHealthCheck, HealthChecker, HttpHealthCheck, TcpHealthCheck};
 
 use super::Protocol;
+use crate::translate::endpoint::TLS_MODE;
 use crate::translate::pb;
 
 /// Why a probe cannot be an active health check.
@@ -31,6 +32,16 @@ pub(crate) enum Unsupported {
         "spec.probe.httpGet.scheme: HTTPS needs a DestinationRule that turns on TLS to the service; or use HTTP or tcpSocket"
     )]
     HttpsOverPlaintext,
+}
+
+/// The check asked in plaintext where transport sockets are chosen by endpoint.
+pub(crate) fn in_plaintext(check: pb::HealthCheck) -> pb::HealthCheck {
+    pb::HealthCheck {
+        transport_socket_match_criteria: Some(pb::Struct {
+            fields: [(TLS_MODE.to_owned(), pb::string("disabled"))].into(),
+        }),
+        ..check
+    }
 }
 
 /// The health check of a cluster whose workloads have this probe. `host` is the service's, the `Host` header unless the

@@ -10,7 +10,7 @@ pub(crate) mod health;
 mod http;
 mod load_balancer;
 mod outlier;
-mod tls;
+pub(crate) mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) use http::Protocol;
 
 use super::endpoint::{self, Endpoint};
 use super::locality::{Balance, Place};
-use super::pb;
+use super::{mtls, pb};
 
 /// How Envoy learns the endpoints of a cluster (`ServiceEntry.resolution`).
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +78,8 @@ pub(crate) struct Input<'a> {
     pub(crate) policy: &'a TrafficPolicy,
     /// `ServiceEntry.subjectAltNames`, for TLS that names none itself.
     pub(crate) subject_alt_names: &'a [String],
+    /// How it takes part in the mutual TLS of the mesh, if there is any.
+    pub(crate) peers: Option<mtls::Peers<'a>>,
     /// The active health check, if its workloads have one ([`health::health_check`]).
     pub(crate) health_check: Option<pb::HealthCheck>,
     /// Namespace and name of the DestinationRule the policy came from.
@@ -92,6 +94,11 @@ impl<'a> Input<'a> {
     /// How the cluster's endpoints are balanced over localities; EDS must use the same.
     pub(crate) fn balance(&self) -> Balance<'a> {
         balance(self.policy, self.caller, self.defaults.locality)
+    }
+
+    /// Whether connections go where somebody else says, not to endpoints that say how they are called.
+    fn by_address(&self) -> bool {
+        self.is_original_dst() || matches!(self.discovery, Discovery::Name)
     }
 
     fn is_original_dst(&self) -> bool {
@@ -123,8 +130,8 @@ pub(crate) fn balance<'a>(
 pub(crate) fn outbound(input: &Input<'_>) -> pb::Cluster {
     let balance = input.balance();
     let pool = input.policy.connection_pool.as_ref();
-    let tls = input.policy.tls.as_ref();
     let version = http::version(input.protocol, pool);
+    let transport = tls::transport(input, version);
     let health_checks: Vec<_> = input.health_check.iter().cloned().collect();
     let mut cluster = pb::Cluster {
         // A host that has left the registry leaves at once, whatever the health check thinks of it.
@@ -136,8 +143,9 @@ pub(crate) fn outbound(input: &Input<'_>) -> pb::Cluster {
             .as_ref()
             .map(outlier::outlier_detection),
         common_lb_config: Some(load_balancer::common(input, &balance)),
-        transport_socket: tls::transport_socket(input, version),
-        typed_extension_protocol_options: http::options(version, pool, tls),
+        transport_socket: transport.socket,
+        transport_socket_matches: transport.matches,
+        typed_extension_protocol_options: http::options(version, pool, transport.policy),
         metadata: input
             .rule
             .map(|(ns, name)| super::route::config_metadata("destination-rule", ns, name)),

@@ -22,6 +22,7 @@ fn build(policy: &str, protocol: Protocol, discovery: Discovery<'_>) -> pb::Clus
         protocol,
         policy: &policy,
         subject_alt_names: &["from.entry".to_owned()],
+        peers: None,
         health_check: None,
         rule: None,
         defaults: DEFAULTS,

@@ -6,24 +6,97 @@ use model::spec::{ClientTlsSettings, ProxyProtocol, ProxyProtocolVersion, TlsMod
 use pb::tls::common_tls_context::ValidationContextType;
 use pb::tls::subject_alt_name_matcher::SanType;
 use pb::tls::tls_parameters::TlsProtocol;
-use pb::transport_socket::ConfigType;
 
 use super::Input;
 use super::http::Version;
-use crate::translate::pb;
+use crate::translate::endpoint::TLS_MODE;
+use crate::translate::{mtls, pb};
 
-/// The transport socket of a cluster; `None` for plaintext.
-pub(super) fn transport_socket(input: &Input<'_>, version: Version) -> Option<pb::TransportSocket> {
-    let settings = input.policy.tls.as_ref().filter(|it| is_tls(it));
-    let tls = settings.map(|settings| {
-        socket(
-            "envoy.transport_sockets.tls",
-            &context(settings, input, version),
-        )
-    });
-    match &input.policy.proxy_protocol {
+/// How a cluster's connections are made.
+#[derive(Default)]
+pub(super) struct Transport<'a> {
+    /// The transport socket of all endpoints; `None` for plaintext, or where each endpoint has its own.
+    pub(super) socket: Option<pb::TransportSocket>,
+    /// The transport sockets of endpoints by their metadata.
+    pub(super) matches: Vec<pb::cluster::TransportSocketMatch>,
+    /// The settings, if it is a policy that asks for TLS, and not for the mesh's.
+    pub(super) policy: Option<&'a ClientTlsSettings>,
+}
+
+/// How connections are made: as the policy says; where it is silent, within the mesh, in mutual TLS exactly to the endpoints
+/// whose proxies take it.
+pub(super) fn transport<'a>(input: &Input<'a>, version: Version) -> Transport<'a> {
+    let wrapped = |tls: Option<pb::TransportSocket>| match &input.policy.proxy_protocol {
         Some(protocol) => Some(proxy_protocol(protocol, tls)),
         None => tls,
+    };
+    match (&input.policy.tls, &input.peers) {
+        (None, Some(peers)) if peers.automatic && !input.by_address() => {
+            let matched = |name: &str, fields, tls| pb::cluster::TransportSocketMatch {
+                name: name.into(),
+                r#match: Some(pb::Struct { fields }),
+                transport_socket: wrapped(tls).or_else(|| Some(pb::plaintext())),
+            };
+            let mtls = mtls::upstream(peers, &peers.sni, alpn(version));
+            let istio = [(TLS_MODE.to_owned(), pb::string(mtls::ALPN))];
+            Transport {
+                matches: vec![
+                    matched("tlsMode-istio", istio.into(), Some(mtls)),
+                    matched("tlsMode-disabled", Default::default(), None),
+                ],
+                ..Default::default()
+            }
+        }
+        (Some(settings), Some(peers)) if settings.mode == TlsMode::IstioMutual => Transport {
+            socket: wrapped(Some(by_mesh(settings, peers, version))),
+            ..Default::default()
+        },
+        (settings, _) => {
+            let settings = settings.as_ref().filter(|it| is_tls(it));
+            let tls = settings.map(|settings| {
+                let context = context(settings, input, version);
+                pb::transport_socket("envoy.transport_sockets.tls", &context)
+            });
+            Transport {
+                socket: wrapped(tls),
+                policy: settings,
+                ..Default::default()
+            }
+        }
+    }
+}
+
+/// `ISTIO_MUTUAL`: the mesh's certificate, whatever the endpoint's proxy takes.
+fn by_mesh(
+    settings: &ClientTlsSettings,
+    peers: &mtls::Peers<'_>,
+    version: Version,
+) -> pb::TransportSocket {
+    let named: Vec<_> = settings
+        .subject_alt_names
+        .iter()
+        .map(|name| subject_alt_name(name))
+        .collect();
+    let names = if named.is_empty() {
+        peers.names.clone()
+    } else {
+        named
+    };
+    let sni = settings.sni.as_deref().filter(|sni| !sni.is_empty());
+    let peers = mtls::Peers {
+        names,
+        ..peers.clone()
+    };
+    mtls::upstream(&peers, sni.unwrap_or(&peers.sni), alpn(version))
+}
+
+/// What is offered beside `istio`. A cluster that speaks what its client speaks offers nothing: the server then tells the
+/// protocols apart by their first bytes, where it would otherwise choose one before the request is known.
+fn alpn(version: Version) -> Option<&'static str> {
+    match version {
+        Version::Http1 => Some("http/1.1"),
+        Version::Http2 => Some("h2"),
+        Version::Client | Version::None => None,
     }
 }
 
@@ -103,7 +176,7 @@ fn validation(
     })
 }
 
-fn subject_alt_name(name: &str) -> pb::tls::SubjectAltNameMatcher {
+pub(crate) fn subject_alt_name(name: &str) -> pb::tls::SubjectAltNameMatcher {
     let san_type = if name.contains("://") {
         SanType::Uri
     } else if name.parse::<std::net::IpAddr>().is_ok() {
@@ -131,28 +204,15 @@ fn proxy_protocol(
         ProxyProtocolVersion::V1 => pb::proxy_protocol_config::Version::V1,
         ProxyProtocolVersion::V2 => pb::proxy_protocol_config::Version::V2,
     };
-    let plaintext = || {
-        socket(
-            "envoy.transport_sockets.raw_buffer",
-            &pb::raw_buffer::RawBuffer {},
-        )
-    };
     let config = pb::proxy_protocol::ProxyProtocolUpstreamTransport {
         config: Some(pb::ProxyProtocolConfig {
             version: version.into(),
             ..Default::default()
         }),
-        transport_socket: Some(inner.unwrap_or_else(plaintext)),
+        transport_socket: Some(inner.unwrap_or_else(pb::plaintext)),
         ..Default::default()
     };
-    socket("envoy.transport_sockets.upstream_proxy_protocol", &config)
-}
-
-fn socket<M: prost::Message + prost::Name>(name: &str, config: &M) -> pb::TransportSocket {
-    pb::TransportSocket {
-        name: name.into(),
-        config_type: Some(ConfigType::TypedConfig(pb::any(config))),
-    }
+    pb::transport_socket("envoy.transport_sockets.upstream_proxy_protocol", &config)
 }
 
 fn file(path: &str) -> pb::DataSource {
