@@ -204,7 +204,7 @@ fn walk_to(
     depth: usize,
     of: &'static Message,
     bytes: &[u8],
-    visit: &mut impl FnMut(&'static Message, &[u8]),
+    visit: &mut impl FnMut(&'static Message, &[u8]) -> bool,
 ) {
     let Some(depth) = depth.checked_sub(1) else {
         return;
