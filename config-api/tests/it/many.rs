@@ -363,7 +363,7 @@ async fn what_is_missing_is_a_warning_until_it_is_there() {
     assert!(read["status"].is_null(), "{read}");
 }
 
-fn resource(kind: &str, name: &str, spec: Value) -> Value {
+fn resource(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": {"name": name, "namespace": "shop"}, "spec": spec})
 }
 
@@ -376,11 +376,11 @@ async fn a_write_a_diff_and_the_status_warn_alike() {
         resource(
             "Gateway",
             name,
-            json!({"selector": {"app": "gw"}, "servers": [server]}),
+            &json!({"selector": {"app": "gw"}, "servers": [server]}),
         )
     };
     let workload = json!({"address": "127.0.0.9", "labels": {"app": "gw"}});
-    let first = list(&[resource("WorkloadEntry", "gw", workload), gateway("a")]);
+    let first = list(&[resource("WorkloadEntry", "gw", &workload), gateway("a")]);
     let (code, applied) = api.post("/v1/apply", &first).await;
     assert_eq!((code.as_u16(), &applied["warnings"]), (200, &json!([])));
 
@@ -406,7 +406,7 @@ async fn a_write_right_after_another_sees_it() {
         let spec = json!({"hosts": [format!("{name}.shop.svc.cluster.local")],
             "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}], "resolution": "STATIC", "endpoints": [{"address": "127.0.0.2"}]});
         let (code, made) = api
-            .post(services, &resource("ServiceEntry", &name, spec))
+            .post(services, &resource("ServiceEntry", &name, &spec))
             .await;
         assert_eq!(code, 201, "{made}");
         let response = api

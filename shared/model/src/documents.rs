@@ -35,7 +35,7 @@ pub fn documents(text: &str) -> Result<Vec<Value>, DocumentError> {
         values.into_iter().map(|Once(value)| value).collect()
     } else {
         without_nul(text)?;
-        serde_saphyr::from_multiple(text).map_err(yaml_error)?
+        serde_saphyr::from_multiple(text).map_err(|e| yaml_error(&e))?
     };
     let error = |reason: String| DocumentError {
         syntax: if json { "JSON" } else { "YAML" },
@@ -79,7 +79,7 @@ pub fn json(text: &str) -> Result<Value, DocumentError> {
 /// If the text cannot be read, holds more than one document, or has a field twice in one object.
 pub fn yaml(text: &str) -> Result<Value, DocumentError> {
     without_nul(text)?;
-    serde_saphyr::from_str(text).map_err(yaml_error)
+    serde_saphyr::from_str(text).map_err(|e| yaml_error(&e))
 }
 
 fn object(value: Value) -> Result<Value, String> {
@@ -152,7 +152,7 @@ fn json_error(error: &serde_json::Error) -> DocumentError {
     }
 }
 
-fn yaml_error(error: serde_saphyr::Error) -> DocumentError {
+fn yaml_error(error: &serde_saphyr::Error) -> DocumentError {
     let at = error.location().filter(|at| at.line() > 0);
     DocumentError {
         syntax: "YAML",

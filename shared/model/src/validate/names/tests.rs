@@ -59,7 +59,7 @@ proptest! {
 
     #[test]
     fn percentages_are_from_0_to_100(value: f64) {
-        prop_assert_eq!(percent(Percent { value }).is_ok(), value >= 0.0 && value <= 100.0);
+        prop_assert_eq!(percent(Percent { value }).is_ok(), (0.0..=100.0).contains(&value));
     }
 }
 
