@@ -174,11 +174,11 @@ impl Server {
     }
 }
 
-/// Settings of a tonic server that suit xDS: HTTP/2 keepalive every 30 s, given up after 20 s: a busy Envoy is not a dead one.
+/// Settings of a tonic server that suit xDS: HTTP/2 keepalive every 30 s, given up after 5 s.
 pub fn keepalive<L>(builder: tonic::transport::Server<L>) -> tonic::transport::Server<L> {
     builder
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .tcp_nodelay(true)
 }
 
