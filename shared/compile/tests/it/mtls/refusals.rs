@@ -1,5 +1,9 @@
 //! What is refused, and by whom.
 
+use compile::Interception;
+use xds::pb::envoy::config::listener::v3::Listener;
+use xds::{Resource, ResourceType, Snapshot, make};
+
 use super::*;
 use authority::{Credential, self_signed};
 
@@ -117,5 +121,52 @@ spec:
         assert!(answer.contains("HTTP/2.0 /grpc"), "{binary}: {answer}");
         assert!(!answer.contains(CLIENT), "{binary}: {answer}");
         assert_eq!(world.talk(), "hello\nand you\n", "{binary}");
+    }
+}
+
+/// A snapshot whose only listener is the one for intercepted connections, where connections can be made to it: without a
+/// redirection their original destination is the listener's own address.
+fn intercepting(snapshot: &Snapshot, address: &str, port: u16) -> Snapshot {
+    let all = ResourceType::ALL
+        .into_iter()
+        .flat_map(|ty| snapshot.iter(ty));
+    let mut resources: Vec<Resource> = all
+        .filter(|it| it.ty() != ResourceType::Listener)
+        .cloned()
+        .collect();
+    let inbound = snapshot.get(ResourceType::Listener, "virtualInbound");
+    let inbound: Listener = inbound.unwrap().decode().unwrap();
+    resources.push(Resource::new(&Listener {
+        address: Some(make::address(address, port)),
+        ..inbound
+    }));
+    Snapshot::of(1, resources)
+}
+
+#[test]
+fn with_transparent_interception_strict_leaves_no_port_open() {
+    let authority = Authority::new();
+    for binary in ENVOYS {
+        let mut world = World::new(STRICT);
+        let mut proxy = support::proxy("sidecar~default~server");
+        proxy.interception = Some(Interception::Transparent);
+        let id = world.compiler.connect(proxy);
+        let snapshot = world.compiler.snapshot(id).unwrap();
+        // A port of a service, and one that nobody names.
+        for port in [world.http.port, 9999] {
+            let snapshot = intercepting(&snapshot, &world.server, port);
+            let secrets = authority.secrets(TRUST_DOMAIN, "server");
+            let _envoy = Envoy::start(binary, &snapshot, secrets);
+            let address = format!("{}:{port}", world.server);
+            assert_eq!(backends::exchange(&address, &request()), "", "{binary}");
+            let answer = backends::tls_exchange(&address, None, &request());
+            assert_eq!(answer, "", "{binary}: no certificate");
+            if port == world.http.port {
+                let good = authority.issue(TRUST_DOMAIN, "client");
+                let answer = backends::tls_exchange(&address, Some(&good), &request());
+                assert!(answer.contains(CLIENT), "{binary}: {answer}");
+            }
+        }
+        assert_eq!(world.http.seen.lock().unwrap().len(), 1, "{binary}");
     }
 }
