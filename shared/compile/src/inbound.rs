@@ -14,12 +14,11 @@ use model::spec::{ConnectionPoolSettings, DefaultEndpoint, Sidecar, TrafficPolic
 use xds::Resource;
 use xds::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 
-use crate::class::Class;
-use crate::listener::{
-    self, Filter, FilterChain, FilterChainMatch, Http, Listener, Routes, http_filter,
-};
+use crate::class::{self, Class};
+use crate::listener::{self, FilterChain, FilterChainMatch, Http, Listener, Routes, http_filter};
 use crate::part::{Part, Report};
 use crate::port::Protocol;
+use crate::security::{self, Security};
 use crate::sidecar::{ANY, LOOPBACK};
 use crate::translate::{cluster, endpoint, names, pb, route, tcp};
 use crate::unit::{Reading, Unit, Value};
@@ -57,6 +56,10 @@ pub(crate) fn own(proxy: &Arc<Proxy>, read: &mut Reading<'_>) -> Part {
         return part;
     };
     let ports = ports(proxy, &class, workload, &mut view);
+    let labels = class::labels(proxy, &mut view);
+    let policies = security::policies(&proxy.namespace, &labels, &mut view);
+    let security = security::of(&policies, &class, read, &mut part);
+    let mut view = read.view();
     let defaults = settings::cluster_defaults(&mut view);
     for (port, inbound) in &ports {
         let policy = TrafficPolicy {
@@ -79,8 +82,9 @@ pub(crate) fn own(proxy: &Arc<Proxy>, read: &mut Reading<'_>) -> Part {
     if class.interception == Interception::Transparent {
         let passthrough = cluster::passthrough(names::INBOUND_PASSTHROUGH, defaults);
         part.resources.push(Resource::new(&passthrough));
-        part.resources
-            .push(Resource::new(&virtual_inbound(&ports, &mut view)));
+        part.resources.push(Resource::new(&virtual_inbound(
+            &ports, &security, &mut view,
+        )));
         return part;
     }
     for (port, inbound) in &ports {
@@ -98,7 +102,7 @@ pub(crate) fn own(proxy: &Arc<Proxy>, read: &mut Reading<'_>) -> Part {
         }
         let name = listener::name(address, *port);
         part.resources.push(Resource::new(&Listener {
-            filter_chains: vec![listener::chain_of(filter(*port, inbound, &mut view))],
+            filter_chains: vec![chain(*port, inbound, &security, &mut view)],
             ..listener::listener(&name, address, *port, pb::TrafficDirection::Inbound)
         }));
     }
@@ -184,10 +188,16 @@ fn bindable(address: &str, port: u16, inbound: &Inbound) -> Result<(), String> {
     Ok(())
 }
 
-fn filter(port: u16, inbound: &Inbound, view: &mut View<'_, '_>) -> Filter {
+fn chain(
+    port: u16,
+    inbound: &Inbound,
+    security: &Security,
+    view: &mut View<'_, '_>,
+) -> FilterChain {
     let cluster = names::inbound(port);
     if !inbound.protocol.is_http() {
-        return listener::tcp_filter(&tcp::to_cluster(&cluster, tcp::Connections::default()));
+        let proxy = tcp::to_cluster(&cluster, tcp::Connections::default());
+        return listener::chain_behind(&security.network, listener::tcp_filter(&proxy));
     }
     let host = pb::VirtualHost {
         name: format!("inbound|http|{port}"),
@@ -202,14 +212,19 @@ fn filter(port: u16, inbound: &Inbound, view: &mut View<'_, '_>) -> Filter {
         ..Default::default()
     };
     let prefix = format!("inbound_{port}");
-    http_filter(Http::inbound(
+    listener::chain_of(http_filter(Http::inbound(
         &prefix,
         Routes::Inline(Box::new(config)),
+        security,
         view,
-    ))
+    )))
 }
 
-fn virtual_inbound(ports: &BTreeMap<u16, Inbound>, view: &mut View<'_, '_>) -> Listener {
+fn virtual_inbound(
+    ports: &BTreeMap<u16, Inbound>,
+    security: &Security,
+    view: &mut View<'_, '_>,
+) -> Listener {
     let original = listener::listener_filter(
         "envoy.filters.listener.original_dst",
         pb::any(&OriginalDst::default()),
@@ -220,13 +235,16 @@ fn virtual_inbound(ports: &BTreeMap<u16, Inbound>, view: &mut View<'_, '_>) -> L
             destination_port: pb::u32_value((*port).into()),
             ..Default::default()
         }),
-        ..listener::chain_of(filter(*port, inbound, view))
+        ..chain(*port, inbound, security, view)
     });
     let other = tcp::to_cluster(names::INBOUND_PASSTHROUGH, tcp::Connections::default());
     Listener {
         listener_filters: vec![original],
         filter_chains: std::iter::once(trap).chain(chains).collect(),
-        default_filter_chain: Some(listener::chain_of(listener::tcp_filter(&other))),
+        default_filter_chain: Some(listener::chain_behind(
+            &security.network,
+            listener::tcp_filter(&other),
+        )),
         ..listener::listener(
             "virtualInbound",
             ANY,
