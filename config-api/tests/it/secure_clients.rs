@@ -88,6 +88,15 @@ async fn kubectl_proves_who_it_is() {
 
 #[tokio::test]
 async fn curl_proves_who_it_is() {
+    if Command::new("curl")
+        .arg("--version")
+        .output()
+        .await
+        .is_err()
+    {
+        eprintln!("SKIPPED: curl is not installed");
+        return;
+    }
     let keys = Keyring::new();
     let api = start(&keys).await;
     let (certificate, key) = keys.authority().person("carol");
