@@ -2,7 +2,6 @@
 //!
 //! *Invariant:* nothing that a caller merely says makes it somebody.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -12,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use metrics::counter;
 use model::{Credential, CredentialRecord, Identity, TrustDomain};
+use mtls::Connection;
 use store::Entries;
 use tokio::sync::watch;
 use tonic::{Code, Status};
@@ -42,15 +42,6 @@ pub enum Proof {
         /// When that is.
         not_after: Timestamp,
     },
-}
-
-/// What the TLS handshake of a connection showed.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    /// The peer's address.
-    pub address: SocketAddr,
-    /// The identity in its certificate, and when that expires.
-    pub certificate: Option<(Identity, Timestamp)>,
 }
 
 /// Decides who callers are.

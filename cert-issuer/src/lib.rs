@@ -12,6 +12,7 @@ pub mod authority;
 pub mod ca;
 pub mod caller;
 mod config;
+pub mod credential;
 pub mod envelope;
 pub mod jwt;
 pub mod key;
@@ -212,7 +213,7 @@ pub async fn run<S: Store + Vault>(
     let check = health.check("tls", "the issuer has no certificate of its own yet");
     tasks.spawn_until_shutdown("tls", own.keep(current.clone(), publish, check));
     let (accepted, connections) = mpsc::channel(ACCEPTED);
-    tasks.spawn_until_shutdown("accept", tls::accept(listeners.grpc, serving, accepted));
+    tasks.spawn_until_shutdown("accept", mtls::accept(listeners.grpc, serving, accepted));
 
     let api = api::Api {
         current: current.clone(),
@@ -296,7 +297,7 @@ async fn membership(
 }
 
 async fn serve(
-    connections: mpsc::Receiver<std::io::Result<tls::Stream>>,
+    connections: mpsc::Receiver<std::io::Result<mtls::Stream>>,
     routes: axum::Router,
     streams: xds::Streams,
     shutdown: CancellationToken,

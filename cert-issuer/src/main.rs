@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cert_issuer::authority::rotation::Step;
 use cert_issuer::ca::Ca;
+use cert_issuer::credential::{self, CredentialFlags};
 use cert_issuer::{AuthorityFlags, Config, Listeners};
 use clap::{Parser, Subcommand};
 use store::etcd::{EtcdFlags, EtcdStore};
@@ -25,6 +26,8 @@ struct Flags {
 enum Command {
     /// Serves identities
     Serve(#[command(flatten)] Config),
+    /// Keeps a credential for a service of the control plane in a file
+    Credential(#[command(flatten)] CredentialFlags),
     /// Encrypts the certificate authority anew, under the first key-encryption key
     Reencrypt(#[command(flatten)] AuthorityFlags),
     /// Replaces the issuing certificate now
@@ -53,6 +56,7 @@ async fn main() -> anyhow::Result<()> {
             let shutdown = telemetry::shutdown_signal();
             return Ok(cert_issuer::run(config, listeners, store, shutdown).await?);
         }
+        Command::Credential(flags) => return credential::make(&flags, &*store).await,
         Command::Reencrypt(authority) => (authority, None),
         Command::RotateIssuing(authority) => (authority, Some(Step::RotateIssuing)),
         Command::RotateRoot(authority) => (authority, Some(Step::PrepareRoot)),

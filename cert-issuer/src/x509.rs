@@ -237,51 +237,6 @@ pub fn certificates_pem<'a>(
     each.collect()
 }
 
-/// The SPIFFE ID of a certificate that a peer proved to hold the key of, as [section 5.2 of the X509-SVID
-/// standard](https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md#52-leaf-validation) has a leaf checked:
-/// exactly one URI name, no authority to sign. Whether its chain leads to a root is for the TLS library.
-///
-/// # Errors
-/// [`X509Error::Certificate`] with the rule that it breaks.
-pub fn leaf(certificate: &CertificateDer<'_>) -> Result<(SpiffeId, Timestamp), X509Error> {
-    use x509_parser::extensions::GeneralName;
-    let broken = |what: &str| X509Error::Certificate(what.to_owned());
-    let parsed = parse(certificate)?;
-    if parsed.is_ca() {
-        return Err(broken("it is a certificate authority's"));
-    }
-    let usage = parsed
-        .key_usage()
-        .map_err(|_| broken("its key usage cannot be read"))?
-        .ok_or_else(|| broken("it has no key usage"))?
-        .value;
-    if !usage.digital_signature() || usage.key_cert_sign() || usage.crl_sign() {
-        return Err(broken("its key usage is not that of a workload"));
-    }
-    let names = parsed
-        .subject_alternative_name()
-        .map_err(|_| broken("its names cannot be read"))?
-        .ok_or_else(|| broken("it has no subject alternative name"))?;
-    let mut uris = names
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        });
-    match (uris.next(), uris.next()) {
-        (Some(uri), None) => {
-            let id: SpiffeId = uri
-                .parse()
-                .map_err(|error: model::SpiffeIdError| X509Error::Certificate(error.to_string()))?;
-            Ok((id, not_after(&parsed)?))
-        }
-        (None, _) => Err(broken("it has no URI name")),
-        (Some(_), Some(_)) => Err(broken("it has more than one URI name")),
-    }
-}
-
 /// The contents of a certificate authority's certificate.
 fn authority(
     trust_domain: &TrustDomain,

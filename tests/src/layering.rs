@@ -8,13 +8,22 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each package may import of the workspace; development dependencies count as well.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("weft-model", &[]),
     ("weft-xds", &[]),
     ("weft-telemetry", &[]),
     ("weft-pusher-api", &[]),
     ("weft-issuer-api", &[]),
     ("weft-store", &["weft-model"]),
+    (
+        "weft-mtls",
+        &[
+            "weft-model",
+            "weft-store",
+            "weft-telemetry",
+            "weft-issuer-api",
+        ],
+    ),
     ("weft-compile", &["weft-model", "weft-xds"]),
     (
         "config-api",
@@ -22,6 +31,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "weft-model",
             "weft-store",
             "weft-telemetry",
+            "weft-mtls",
             "weft-pusher-api",
         ],
     ),
@@ -31,6 +41,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "weft-model",
             "weft-store",
             "weft-telemetry",
+            "weft-mtls",
             "weft-pusher-api",
             "weft-xds",
             "weft-compile",
@@ -42,6 +53,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "weft-model",
             "weft-store",
             "weft-telemetry",
+            "weft-mtls",
             "weft-xds",
             "weft-issuer-api",
         ],

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
+use mtls::IdentityFlags;
 
 /// The flags of a pusher.
 #[derive(Args, Clone, Debug)]
@@ -20,6 +21,9 @@ pub struct Config {
     /// Serve xDS without TLS and believe every node id. Only on loopback, only for development
     #[arg(long, env = "WEFT_INSECURE_PLAINTEXT_XDS")]
     pub insecure_plaintext_xds: bool,
+    /// Who this service is.
+    #[command(flatten)]
+    pub identity: IdentityFlags,
     /// The unique name of this replica; a random one if absent
     #[arg(long, env = "WEFT_INSTANCE")]
     pub instance: Option<String>,
@@ -46,16 +50,23 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl Config {
-    /// Checks what a single flag cannot: plaintext only on loopback, and nothing else than plaintext yet.
+    /// Checks what a single flag cannot: identities or plaintext, and plaintext only on loopback.
     ///
     /// # Errors
     /// A sentence that names the flag to change.
     pub fn check(&self) -> Result<(), String> {
         if !self.insecure_plaintext_xds {
+            return match self.identity.credential() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!(
+                    "{error}; for development on one machine, --insecure-plaintext-xds needs none"
+                )),
+            };
+        }
+        if self.identity.credential_file.is_some() {
             return Err(
-                "xDS over mTLS needs identities, which Weft does not issue yet; \
-                        pass --insecure-plaintext-xds to serve plaintext on loopback"
-                    .to_owned(),
+                "--credential-file and --insecure-plaintext-xds exclude each other; drop one"
+                    .into(),
             );
         }
         if !self.listen.ip().is_loopback() {
@@ -84,14 +95,28 @@ mod tests {
     }
 
     #[test]
-    fn plaintext_needs_the_flag_and_loopback() {
+    fn plaintext_needs_the_flag_and_loopback_and_identities_a_credential() {
         let check = |args: &[&str]| {
             Flags::try_parse_from([&["xds-pusher"], args].concat())
                 .unwrap()
                 .config
                 .check()
         };
-        assert!(check(&[]).unwrap_err().contains("--insecure-plaintext-xds"));
+        for (flags, named) in [
+            (&[][..], "--credential-file is missing"),
+            (
+                &["--credential-file", "/nowhere"],
+                "/nowhere cannot be read",
+            ),
+            (
+                &["--insecure-plaintext-xds", "--credential-file", "/nowhere"],
+                "exclude each other",
+            ),
+        ] {
+            let error = check(flags).unwrap_err();
+            assert!(error.contains(named), "{flags:?}: {error}");
+            assert!(error.contains("--insecure-plaintext-xds"), "{error}");
+        }
         assert!(check(&["--insecure-plaintext-xds"]).is_ok());
         let error = check(&["--insecure-plaintext-xds", "--listen", "0.0.0.0:18000"]).unwrap_err();
         assert!(

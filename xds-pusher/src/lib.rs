@@ -8,6 +8,7 @@
 mod api;
 mod config;
 mod freshness;
+mod guard;
 mod mesh;
 mod observe;
 mod source;
@@ -16,18 +17,25 @@ mod state;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use compile::Compiler;
+use futures::Stream;
+use mtls::Own;
 use pusher_api::v1::pusher_server::PusherServer;
-use store::{Member, Scope, Store};
+use store::{Member, Scope, Store, Vault};
 use telemetry::{Health, Metrics, TaskError, Tasks};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 use tracing::{info, warn};
 
 pub use config::Config;
 
 use crate::freshness::Freshness;
+use crate::guard::Guard;
 use crate::mesh::Mesh;
 use crate::source::MeshSource;
 
@@ -39,6 +47,9 @@ const COMMANDS: usize = 16_384;
 
 /// How long a stream waits for the policy to be loaded and compiled for it, before it is asked to come again.
 const LOAD: Duration = Duration::from_secs(10);
+
+/// How many connections may wait between their handshake and being served.
+const ACCEPTED: usize = 64;
 
 /// How long open connections have to end when the service does.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -96,16 +107,28 @@ pub struct BindError {
     source: std::io::Error,
 }
 
+/// Why a pusher ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its flags about identities.
+    #[error("{0}")]
+    Identity(String),
+    /// A part of it ended by itself.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+}
+
 /// Runs a pusher until `shutdown` is cancelled.
 ///
 /// # Errors
-/// If a part of it ends by itself.
-pub async fn run(
+/// If its credential cannot be used, or a part of it ends by itself.
+pub async fn run<S: Store + Vault>(
     config: Config,
     listeners: Listeners,
-    store: Arc<dyn Store>,
+    store: Arc<S>,
     shutdown: CancellationToken,
-) -> Result<(), TaskError> {
+) -> Result<(), RunError> {
+    let (store, vault): (Arc<dyn Store>, Arc<dyn Vault>) = (store.clone(), store);
     let health = Health::default();
     let metrics = Metrics::install();
     let instance = config
@@ -115,13 +138,37 @@ pub async fn run(
     let compiler = Compiler::new(compile::Settings {
         domain: config.domain.clone(),
         root_namespace: config.root_namespace.clone(),
-        identities: None,
+        identities: (!config.insecure_plaintext_xds)
+            .then(|| compile::Identities::new(config.identity.trust_domain.clone())),
     });
     let mesh = Mesh::new(compiler, Freshness::new(store.clone()), &health);
     let revision = mesh.revision();
-    let (commands, inbox) = tokio::sync::mpsc::channel(COMMANDS);
+    let (commands, inbox) = mpsc::channel(COMMANDS);
 
-    let source = Arc::new(MeshSource(commands.clone()));
+    let mut tasks = Tasks::new(shutdown.clone());
+    let (own, guard) = if config.insecure_plaintext_xds {
+        (None, None)
+    } else {
+        let own = Own::keep(&config.identity, &store, &vault, &mut tasks, &health)
+            .map_err(RunError::Identity)?;
+        let (publish, credentials) = watch::channel(None);
+        let check = health.check("credentials", "not read yet");
+        tasks.spawn_until_shutdown(
+            "credentials",
+            guard::follow_credentials(vault, publish, check),
+        );
+        let guard = Guard {
+            trust_domain: config.identity.trust_domain.clone(),
+            system_namespace: config.identity.system_namespace.as_str().into(),
+            accounts: mesh.accounts(),
+            credentials,
+        };
+        (Some(own), Some(guard))
+    };
+    let source = Arc::new(MeshSource {
+        mesh: commands.clone(),
+        guard: guard.clone(),
+    });
     let server = xds::Server::new(source)
         .identifier(&instance)
         .load_timeout(LOAD)
@@ -135,7 +182,9 @@ pub async fn run(
         mesh: commands,
     };
 
-    let mut tasks = Tasks::new(shutdown.clone());
+    if let Some(guard) = guard.clone() {
+        tasks.spawn_until_shutdown("expel", guard::expel(guard, server.streams().clone()));
+    }
     tasks.spawn_until_shutdown("metrics", metrics.clone().upkeep());
     tasks.spawn_until_shutdown("mesh", {
         let store = store.clone();
@@ -174,10 +223,23 @@ pub async fn run(
         "membership",
         membership(store, member, config.member_ttl, shutdown.clone()),
     );
-    tasks.spawn(
-        "xds",
-        serve(listeners.grpc, server, service, shutdown.clone()),
-    );
+    let routes = routes(&server, service, guard).await;
+    let streams = server.streams().clone();
+    match own {
+        None => {
+            let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
+            tasks.spawn("xds", serve(incoming, routes, streams, shutdown.clone()));
+        }
+        Some(own) => {
+            let (accepted, connections) = mpsc::channel(ACCEPTED);
+            tasks.spawn_until_shutdown(
+                "accept",
+                mtls::accept(listeners.grpc, own.serving, accepted),
+            );
+            let incoming = ReceiverStream::new(connections);
+            tasks.spawn("xds", serve(incoming, routes, streams, shutdown.clone()));
+        }
+    }
     tasks.spawn("admin", {
         let router = telemetry::router(health, metrics);
         let shutdown = shutdown.clone();
@@ -187,7 +249,7 @@ pub async fn run(
                 .await
         }
     });
-    tasks.run().await
+    Ok(tasks.run().await?)
 }
 
 /// Asks the store until it answers, with longer and longer pauses up to two seconds.
@@ -224,13 +286,8 @@ async fn membership(
     Ok(())
 }
 
-/// Serves xDS over gRPC and REST, the internal service, and gRPC's health protocol, on one port.
-async fn serve(
-    listener: TcpListener,
-    server: xds::Server,
-    service: api::Service,
-    shutdown: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
+/// xDS over gRPC and REST, the internal service, and gRPC's health protocol.
+async fn routes(server: &xds::Server, service: api::Service, guard: Option<Guard>) -> axum::Router {
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     reporter
         .set_service_status("", tonic_health::ServingStatus::Serving)
@@ -241,20 +298,32 @@ async fn serve(
         .add_service(grpc_health)
         .into_axum_router()
         .merge(server.rest());
-    let streams = server.streams().clone();
+    match guard {
+        None => routes,
+        Some(guard) => routes.layer(from_fn_with_state(guard, guard::authorize)),
+    }
+}
+
+/// Serves on one port.
+async fn serve<C>(
+    connections: impl Stream<Item = std::io::Result<C>>,
+    routes: axum::Router,
+    streams: xds::Streams,
+    shutdown: CancellationToken,
+) -> Result<(), tonic::transport::Error>
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let ending = shutdown.clone();
     let serving = xds::keepalive(tonic::transport::Server::builder())
         .accept_http1(true)
         .add_routes(routes.into())
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            async move {
-                ending.cancelled().await;
-                streams.close_all(&tonic::Status::unavailable(
-                    "this replica is shutting down; connect to another",
-                ));
-            },
-        );
+        .serve_with_incoming_shutdown(connections, async move {
+            ending.cancelled().await;
+            streams.close_all(&tonic::Status::unavailable(
+                "this replica is shutting down; connect to another",
+            ));
+        });
     tokio::select! {
         ended = serving => ended,
         // Watches and slow clients must not keep the process.

@@ -21,6 +21,8 @@ struct Flags {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
+    // Only fails if there is one already, which would do.
+    drop(rustls::crypto::ring::default_provider().install_default());
     telemetry::init(&flags.log)?;
     flags.config.check().map_err(anyhow::Error::msg)?;
     let store = Arc::new(EtcdStore::new(flags.etcd.config()));

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::freshness::Freshness;
+use crate::guard::Accounts;
 use crate::state::State;
 
 /// How long a stream waits for a state as new as the store's when it opened; then it is served what there is.
@@ -58,6 +59,7 @@ pub(crate) struct Mesh {
     compiler: Compiler,
     revision: watch::Sender<Revision>,
     watching: watch::Sender<bool>,
+    accounts: watch::Sender<Accounts>,
     state: State,
     subscribers: HashMap<ProxyId, Publish>,
     /// Those to whom nothing is published yet.
@@ -78,6 +80,7 @@ impl Mesh {
             compiler,
             revision: watch::Sender::new(Revision::default()),
             watching: watch::Sender::new(false),
+            accounts: watch::Sender::new(None),
             state: State::default(),
             subscribers: HashMap::new(),
             held: HashMap::new(),
@@ -96,6 +99,11 @@ impl Mesh {
     /// Whether the watch on the store is alive.
     pub(crate) fn watching(&self) -> watch::Receiver<bool> {
         self.watching.subscribe()
+    }
+
+    /// The service account of each workload.
+    pub(crate) fn accounts(&self) -> watch::Receiver<Accounts> {
+        self.accounts.subscribe()
     }
 
     /// Applies events and answers commands until the commands end.
@@ -162,6 +170,16 @@ impl Mesh {
             None => self.config_check.ok(),
             Some(complaint) if self.state.loaded => self.config_check.degraded(complaint),
             Some(complaint) => self.config_check.fail(complaint),
+        }
+        if self.state.loaded {
+            self.accounts.send_if_modified(|present| {
+                let same =
+                    (present.as_ref()).is_some_and(|present| present.ptr_eq(&self.state.accounts));
+                if !same {
+                    *present = Some(self.state.accounts.clone());
+                }
+                !same
+            });
         }
         let begun = std::time::Instant::now();
         let count = changes.len();

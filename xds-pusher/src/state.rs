@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{Key, Object, Revision};
+use imbl::OrdMap;
+use model::{Key, Kind, Object, Revision, Spec};
 use store::{Snapshot, Undecodable};
 use tracing::warn;
 
-type Workload = (Arc<str>, Arc<str>);
+/// A workload: its namespace and its name.
+pub(crate) type Workload = (Arc<str>, Arc<str>);
 
 /// What a value that cannot be decoded is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +46,8 @@ pub(crate) struct State {
     pub(crate) loaded: bool,
     /// The resources in force, and the revision each was last seen at.
     known: BTreeMap<Key, Revision>,
+    /// The service account of each workload that is declared.
+    pub(crate) accounts: OrdMap<Workload, Arc<str>>,
     down: BTreeSet<Workload>,
     /// What could not be decoded, and why.
     undecodable: BTreeMap<Name, String>,
@@ -56,9 +60,7 @@ impl State {
             store::Change::Put { object, .. } => self.put(&object),
             store::Change::Delete { key, .. } => {
                 self.undecodable.remove(&Name::Key(key.clone()));
-                self.known
-                    .remove(&key)
-                    .map(|_| compile::Change::Delete(key))
+                self.known.contains_key(&key).then(|| self.delete(key))
             }
             store::Change::Liveness {
                 namespace,
@@ -91,8 +93,7 @@ impl State {
             .collect();
         let mut changes = Vec::new();
         for key in gone {
-            self.known.remove(&key);
-            changes.push(compile::Change::Delete(key));
+            changes.push(self.delete(key));
         }
         for object in snapshot.objects {
             if self.known.get(&object.key()) != object.revision().as_ref() {
@@ -122,11 +123,28 @@ impl State {
         })
     }
 
+    fn delete(&mut self, key: Key) -> compile::Change {
+        self.known.remove(&key);
+        if key.kind == Kind::WorkloadEntry {
+            self.accounts
+                .remove(&(key.namespace.clone(), key.name.clone()));
+        }
+        compile::Change::Delete(key)
+    }
+
     fn put(&mut self, object: &Object) -> Option<compile::Change> {
         let key = object.key();
         match object.decode() {
             Ok(resource) => {
                 self.undecodable.remove(&Name::Key(key.clone()));
+                if let Spec::WorkloadEntry(entry) = &resource.spec {
+                    let workload = (key.namespace.clone(), key.name.clone());
+                    if self.accounts.get(&workload).map(|account| &**account)
+                        != Some(entry.account())
+                    {
+                        self.accounts.insert(workload, entry.account().into());
+                    }
+                }
                 self.known
                     .insert(key, object.revision().unwrap_or_default());
                 Some(compile::Change::Put(Arc::new(resource)))

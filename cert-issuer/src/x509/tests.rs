@@ -6,6 +6,8 @@ mod verifiers;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use mtls::leaf;
+
 use super::*;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);

@@ -109,7 +109,7 @@ async fn serve(socket: TcpStream, config: Arc<ServerConfig>) -> std::io::Result<
         .accept(socket)
         .await?;
     let leaf = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
-    let (id, _) = cert_issuer::x509::leaf(&leaf).unwrap();
+    let (id, _) = mtls::leaf(&leaf).unwrap();
     let serial = X509Certificate::from_der(&leaf)
         .unwrap()
         .1

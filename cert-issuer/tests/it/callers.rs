@@ -44,7 +44,7 @@ async fn a_credential_gets_certificates_of_its_own_identity_until_it_is_revoked(
     assert_eq!(signed["bundle"].as_str().unwrap(), issuer.bundle().await);
     let chain = signed["chain"].as_str().unwrap();
     let der = rustls::pki_types::pem::PemObject::from_pem_slice(chain.as_bytes()).unwrap();
-    let (id, _) = cert_issuer::x509::leaf(&der).unwrap();
+    let (id, _) = mtls::leaf(&der).unwrap();
     assert_eq!(id.to_string(), ORDERS, "not what the request asked for");
 
     // With that certificate, and no credential, it is the same caller.

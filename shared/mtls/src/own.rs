@@ -1,0 +1,184 @@
+//! Everything a service needs to be somebody: its flags, and the tasks that keep its certificate.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use futures::StreamExt as _;
+use model::{Credential, Identity, SpiffeIdError, TrustDomain};
+use rustls::RootCertStore;
+use store::{Area, Member, Store, Vault};
+use telemetry::{Check, Health, Tasks};
+use tokio::sync::watch;
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use crate::keep::{Keeper, roots_of_pem, serve_with};
+use crate::{Current, Serving};
+
+/// The service name under which issuers register.
+const ISSUERS: &str = "cert-issuer";
+
+/// Where the issuer keeps the roots for everybody, in PEM.
+const ROOTS: &str = "bundle.pem";
+
+/// Who a service is, and where it proves that.
+#[derive(Args, Clone, Debug)]
+pub struct IdentityFlags {
+    /// The trust domain: what identities begin with, after spiffe://
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: TrustDomain,
+    /// The namespace of the control plane's own services
+    #[arg(long, env = "WEFT_SYSTEM_NAMESPACE", default_value = "weft-system")]
+    pub system_namespace: String,
+    /// A file with the credential by which this service gets its certificate; `cert-issuer credential` makes it
+    #[arg(long, env = "WEFT_CREDENTIAL_FILE")]
+    pub credential_file: Option<PathBuf>,
+}
+
+impl IdentityFlags {
+    /// The identity of a service of the control plane.
+    ///
+    /// # Errors
+    /// If the namespace cannot be part of one.
+    pub fn service(&self, account: &str) -> Result<Identity, SpiffeIdError> {
+        Identity::new(&self.trust_domain, &self.system_namespace, account)
+    }
+
+    /// The credential.
+    ///
+    /// # Errors
+    /// A sentence that says which flag or file is wrong and what to do.
+    pub fn credential(&self) -> Result<Credential, String> {
+        let path = self.credential_file.as_deref().ok_or(
+            "--credential-file is missing: a service proves itself to the issuer with a credential; \
+             `cert-issuer credential` makes one",
+        )?;
+        credential(path)
+    }
+}
+
+fn credential(path: &Path) -> Result<Credential, String> {
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.map_err(|error| {
+        format!(
+            "--credential-file {} cannot be read: {error}",
+            path.display()
+        )
+    })?;
+    Credential::parse(text.trim()).ok_or_else(|| {
+        format!(
+            "--credential-file {} holds no credential; `cert-issuer credential` makes one",
+            path.display()
+        )
+    })
+}
+
+/// What a service is, kept up to date.
+pub struct Own {
+    /// For clients, and for who wants to know.
+    pub current: Current,
+    /// For servers.
+    pub serving: Serving,
+}
+
+impl Own {
+    /// Starts the tasks that keep a service's certificate. Readiness has it as `identity`.
+    ///
+    /// # Errors
+    /// As [`IdentityFlags::credential`], and if the system namespace cannot be part of an identity.
+    pub fn keep(
+        flags: &IdentityFlags,
+        store: &Arc<dyn Store>,
+        vault: &Arc<dyn Vault>,
+        tasks: &mut Tasks,
+        health: &Health,
+    ) -> Result<Self, String> {
+        let credential = flags.credential()?;
+        let issuer = flags.service(ISSUERS).map_err(|e| e.to_string())?.id();
+        let check = health.check("identity", "the issuer was not asked yet");
+        let (publish, addresses) = watch::channel(Vec::new());
+        tasks.spawn_until_shutdown("issuers", follow_issuers(store.clone(), publish));
+        let (publish, roots) = watch::channel(None);
+        tasks.spawn_until_shutdown(
+            "roots",
+            follow_roots(
+                vault.clone(),
+                publish,
+                health.check("roots", "not read yet"),
+            ),
+        );
+        let keeper = Keeper {
+            credential,
+            issuer,
+            addresses,
+            roots,
+        };
+        let (publish, current) = watch::channel(None);
+        tasks.spawn_until_shutdown("identity", keeper.keep(publish, check));
+        let (publish, serving) = watch::channel(None);
+        tasks.spawn_until_shutdown("serving", serve_with(current.clone(), publish));
+        Ok(Self { current, serving })
+    }
+}
+
+async fn follow_issuers(store: Arc<dyn Store>, publish: watch::Sender<Vec<String>>) {
+    loop {
+        match store.members(ISSUERS).await {
+            Ok(mut sets) => {
+                while let Some(set) = sets.next().await {
+                    let addresses = addresses(set);
+                    publish.send_if_modified(|present| {
+                        let changed = *present != addresses;
+                        *present = addresses;
+                        changed
+                    });
+                }
+            }
+            Err(error) => warn!(%error, "the issuers cannot be read; asking again"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Oldest first.
+fn addresses(mut members: Vec<Member>) -> Vec<String> {
+    members.sort_by(|a, b| (a.since, &a.instance).cmp(&(b.since, &b.instance)));
+    let addresses = members.into_iter().map(|mut m| m.addresses.remove("grpc"));
+    addresses.flatten().collect()
+}
+
+async fn follow_roots(
+    vault: Arc<dyn Vault>,
+    publish: watch::Sender<Option<Arc<RootCertStore>>>,
+    check: Check,
+) {
+    loop {
+        match vault.follow(Area::Ca).await {
+            Ok(mut sets) => {
+                let mut seen = None;
+                while let Some(set) = sets.next().await {
+                    let Some(entry) = set.get(ROOTS) else {
+                        check.fail("the certificate authority has published no roots yet");
+                        continue;
+                    };
+                    if seen == Some(entry.revision) {
+                        continue;
+                    }
+                    seen = Some(entry.revision);
+                    match roots_of_pem(&entry.value) {
+                        Ok(roots) => {
+                            check.ok();
+                            publish.send_replace(Some(roots));
+                        }
+                        // The last good roots stay.
+                        Err(reason) => check.fail(format!("ca/{ROOTS} cannot be used: {reason}")),
+                    }
+                }
+            }
+            Err(error) => warn!(%error, "the roots cannot be read; asking again"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
