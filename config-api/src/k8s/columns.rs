@@ -112,6 +112,11 @@ pub(crate) fn of(kind: Kind) -> Vec<Column> {
             "/spec/selector",
             "The workloads that open these servers",
         )],
+        Kind::AuthorizationPolicy => vec![pointer(
+            "Action",
+            "/spec/action",
+            "What becomes of what it matches; ALLOW if nothing is said",
+        )],
         Kind::RuntimeLayer => vec![wide("Runtime", "/spec", "The values")],
         _ => Vec::new(),
     });

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use model::mesh::{View, workload_labels};
 use model::{Key, Spec};
 
+use crate::security;
 use crate::{Interception, Proxy, Role};
 
 /// The label or annotation of a WorkloadEntry that says how traffic reaches its sidecar: `explicit` or `transparent`.
@@ -23,6 +24,8 @@ pub(crate) struct Class {
     pub(crate) sidecar: Option<Key>,
     /// The Gateways that select it, the oldest first.
     pub(crate) gateways: Vec<Key>,
+    /// The security policies that hold for it, if it is a gateway; those of a sidecar concern what arrives only.
+    pub(crate) policies: Vec<Key>,
     /// Of the workload's labels those that a policy looks at.
     pub(crate) labels: BTreeMap<String, String>,
     /// The workload's locality: `region/zone/subzone`.
@@ -82,6 +85,11 @@ pub(crate) fn of(proxy: &Proxy, view: &mut View<'_, '_>) -> Class {
             .flatten(),
         gateways: if proxy.role == Role::Gateway {
             view.gateways(&labels)
+        } else {
+            Vec::new()
+        },
+        policies: if proxy.role == Role::Gateway {
+            security::policies(&proxy.namespace, &labels, view)
         } else {
             Vec::new()
         },

@@ -18,6 +18,7 @@ use crate::class::Class;
 use crate::part::Part;
 use crate::route_config;
 use crate::routing::Site;
+use crate::security;
 use crate::translate::{pb, route};
 use crate::unit::{ClassId, Reading};
 use crate::{Interception, Role, outbound};
@@ -50,6 +51,7 @@ pub(crate) fn fixed(id: ClassId, read: &mut Reading<'_>) -> Part {
     let mut part = Part::default();
     let clusters = outbound::special(Role::Gateway, Interception::Explicit, &mut read.view());
     part.resources.extend(clusters.iter().map(Resource::new));
+    let security = security::of(&class.policies, &class, read, &mut part);
     let servers = read_servers(&class, &mut read.view());
     let mut ports: BTreeMap<(&str, u16), Vec<&Server<'_>>> = BTreeMap::new();
     for server in &servers {
@@ -59,7 +61,7 @@ pub(crate) fn fixed(id: ClassId, read: &mut Reading<'_>) -> Part {
             .push(server);
     }
     for ((address, port), servers) in ports {
-        let listener = servers::listener(id, address, port, &servers, read, &mut part);
+        let listener = servers::listener(id, address, port, &servers, &security, read, &mut part);
         part.resources
             .extend(listener.map(|listener| Resource::new(&listener)));
         for route in servers.iter().filter_map(|server| server.route()) {

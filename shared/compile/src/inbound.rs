@@ -22,6 +22,7 @@ use crate::identity::Identities;
 use crate::listener::{self, Filter, Http, Listener, Routes, http_filter};
 use crate::part::{Part, Report};
 use crate::port::Protocol;
+use crate::security::{self, Security};
 use crate::sidecar::{ANY, LOOPBACK};
 use crate::translate::{cluster, endpoint, names, pb, route, tcp};
 use crate::unit::{Reading, Unit, Value};
@@ -43,12 +44,12 @@ struct Inbound {
 }
 
 /// The mesh's identities and what policies make of them for a workload; without identities every mode is plaintext.
-struct Security {
+struct Transport {
     identities: Option<Arc<Identities>>,
     modes: Modes,
 }
 
-impl Security {
+impl Transport {
     /// What holds for a port, or for those that nobody names.
     fn of(&self, port: Option<u16>) -> Option<(&Identities, Mode)> {
         let decision = port.map_or(&self.modes.others, |port| self.modes.of_port(port));
@@ -101,8 +102,12 @@ pub(crate) fn own(proxy: &Arc<Proxy>, read: &mut Reading<'_>) -> Part {
         Some(_) => modes(proxy, &mut view),
         None => mtls::modes(&mtls::Policies::default()),
     };
-    let security = Security { identities, modes };
+    let transport = Transport { identities, modes };
     let ports = ports(proxy, &class, workload, &mut view);
+    let labels = class::labels(proxy, &mut view);
+    let policies = security::policies(&proxy.namespace, &labels, &mut view);
+    let security = security::of(&policies, &class, read, &mut part);
+    let mut view = read.view();
     let defaults = settings::cluster_defaults(&mut view);
     for (port, inbound) in &ports {
         let policy = TrafficPolicy {
@@ -126,7 +131,7 @@ pub(crate) fn own(proxy: &Arc<Proxy>, read: &mut Reading<'_>) -> Part {
         let passthrough = cluster::passthrough(names::INBOUND_PASSTHROUGH, defaults);
         part.resources.push(Resource::new(&passthrough));
         part.resources.push(Resource::new(&virtual_inbound(
-            &ports, &security, &mut view,
+            &ports, &transport, &security, &mut view,
         )));
         return part;
     }
@@ -144,9 +149,9 @@ pub(crate) fn own(proxy: &Arc<Proxy>, read: &mut Reading<'_>) -> Part {
             continue;
         }
         let name = listener::name(address, *port);
-        let security = security.of(Some(*port));
-        let filter = filter(*port, inbound, security.is_some(), &mut view);
-        let chains = chains::of(None, &filter, inbound.protocol.is_http(), security);
+        let transport = transport.of(Some(*port));
+        let filters = filters(*port, inbound, transport.is_some(), &security, &mut view);
+        let chains = chains::of(None, &filters, inbound.protocol.is_http(), transport);
         part.resources
             .push(Resource::new(&chains::inspected(Listener {
                 filter_chains: chains,
@@ -235,10 +240,18 @@ fn bindable(address: &str, port: u16, inbound: &Inbound) -> Result<(), String> {
     Ok(())
 }
 
-fn filter(port: u16, inbound: &Inbound, identified: bool, view: &mut View<'_, '_>) -> Filter {
+/// What a connection to a port goes through.
+fn filters(
+    port: u16,
+    inbound: &Inbound,
+    identified: bool,
+    security: &Security,
+    view: &mut View<'_, '_>,
+) -> Vec<Filter> {
     let cluster = names::inbound(port);
     if !inbound.protocol.is_http() {
-        return listener::tcp_filter(&tcp::to_cluster(&cluster, tcp::Connections::default()));
+        let proxy = tcp::to_cluster(&cluster, tcp::Connections::default());
+        return security.before(listener::tcp_filter(&proxy));
     }
     let host = pb::VirtualHost {
         name: format!("inbound|http|{port}"),
@@ -253,14 +266,15 @@ fn filter(port: u16, inbound: &Inbound, identified: bool, view: &mut View<'_, '_
         ..Default::default()
     };
     let prefix = format!("inbound_{port}");
-    let http = Http::inbound(&prefix, Routes::Inline(Box::new(config)), view);
-    http_filter(Http { identified, ..http })
+    let http = Http::inbound(&prefix, Routes::Inline(Box::new(config)), security, view);
+    vec![http_filter(Http { identified, ..http })]
 }
 
 /// One listener for all ports. What nobody names goes through in the mode of the workload, so that no port is open to
 /// plaintext where the policy says `STRICT`.
 fn virtual_inbound(
     ports: &BTreeMap<u16, Inbound>,
+    transport: &Transport,
     security: &Security,
     view: &mut View<'_, '_>,
 ) -> Listener {
@@ -270,23 +284,23 @@ fn virtual_inbound(
     );
     let mut filter_chains = vec![listener::trap(VIRTUAL_INBOUND_PORT)];
     for (port, inbound) in ports {
-        let security = security.of(Some(*port));
-        let filter = filter(*port, inbound, security.is_some(), view);
+        let transport = transport.of(Some(*port));
+        let filters = filters(*port, inbound, transport.is_some(), security, view);
         let http = inbound.protocol.is_http();
-        filter_chains.extend(chains::of(Some(*port), &filter, http, security));
+        filter_chains.extend(chains::of(Some(*port), &filters, http, transport));
     }
     let other = tcp::to_cluster(names::INBOUND_PASSTHROUGH, tcp::Connections::default());
-    let other = listener::tcp_filter(&other);
+    let other = security.before(listener::tcp_filter(&other));
     let mut default_filter_chain = None;
-    if security.identities.is_some() {
-        let named = security.modes.ports.keys();
+    if transport.identities.is_some() {
+        let named = transport.modes.ports.keys();
         let named = named.filter(|port| !ports.contains_key(port)).copied();
         for port in named.map(Some).chain([None]) {
-            filter_chains.extend(chains::of(port, &other, false, security.of(port)));
+            filter_chains.extend(chains::of(port, &other, false, transport.of(port)));
         }
     } else {
         // Never beside ports that are STRICT: it would take what their chains refuse.
-        default_filter_chain = Some(listener::chain_of(other));
+        default_filter_chain = Some(listener::chain_through(other));
     }
     chains::inspected(Listener {
         listener_filters: vec![original],

@@ -26,6 +26,7 @@ mod route_config;
 mod routing;
 mod runtime;
 mod scope;
+mod security;
 mod settings;
 mod sidecar;
 mod translate;

@@ -14,6 +14,10 @@ pub(crate) use pieces::{ListenerPiece, Takes, join};
 
 use crate::translate::{endpoint, names, pb, tcp};
 
+use xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpFilter, http_filter as hcm_filter,
+};
+
 pub(crate) use lds::{Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter};
 
 /// A listener on an address.
@@ -44,6 +48,15 @@ pub(crate) fn filter(name: &str, config: pb::Any) -> Filter {
     }
 }
 
+/// An HTTP filter.
+pub(crate) fn http_extension(name: &str, config: pb::Any) -> HttpFilter {
+    HttpFilter {
+        name: name.into(),
+        config_type: Some(hcm_filter::ConfigType::TypedConfig(config)),
+        ..Default::default()
+    }
+}
+
 /// A filter that forwards the bytes of a connection.
 pub(crate) fn tcp_filter(proxy: &pb::tcp_proxy::TcpProxy) -> Filter {
     filter("envoy.filters.network.tcp_proxy", pb::any(proxy))
@@ -51,10 +64,7 @@ pub(crate) fn tcp_filter(proxy: &pb::tcp_proxy::TcpProxy) -> Filter {
 
 /// A filter chain of one filter for every connection.
 pub(crate) fn chain_of(filter: Filter) -> FilterChain {
-    FilterChain {
-        filters: vec![filter],
-        ..Default::default()
-    }
+    chain_through(vec![filter])
 }
 
 /// What becomes of connections made to the port of a listener that takes intercepted ones: to lead them where they were going
@@ -67,6 +77,14 @@ pub(crate) fn trap(port: u16) -> FilterChain {
             ..Default::default()
         }),
         ..chain_of(tcp_filter(&nowhere))
+    }
+}
+
+/// A filter chain of these filters for every connection.
+pub(crate) fn chain_through(filters: Vec<Filter>) -> FilterChain {
+    FilterChain {
+        filters,
+        ..Default::default()
     }
 }
 

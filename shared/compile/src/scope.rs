@@ -19,6 +19,8 @@ pub(crate) struct Scope {
     pub(crate) listeners: Vec<Egress>,
     /// Whether hosts that nobody knows may be called.
     pub(crate) allow_any: bool,
+    /// The hosts that MeshConfig's providers are at: the proxy itself asks them, whatever its workload sees.
+    asked: BTreeSet<String>,
 }
 
 /// One egress listener.
@@ -108,9 +110,15 @@ impl Scope {
         let listeners = listeners
             .into_iter()
             .filter(|listener| places.insert(place(listener)));
+        let providers = view.mesh_config().map(|mesh| &mesh.extension_providers);
+        let asked = providers.into_iter().flatten().filter_map(|provider| {
+            let (service, _) = provider.service()?;
+            Some(service.rsplit('/').next()?.to_ascii_lowercase())
+        });
         Self {
             listeners: listeners.collect(),
             allow_any,
+            asked: asked.collect(),
         }
     }
 
@@ -121,11 +129,10 @@ impl Scope {
         })
     }
 
-    /// Whether any listener imports a service.
+    /// Whether any listener imports a service, or a provider is at it.
     pub(crate) fn imports(&self, service: &Service) -> bool {
-        self.listeners
-            .iter()
-            .any(|listener| listener.imports(service))
+        let mut listeners = self.listeners.iter();
+        listeners.any(|listener| listener.imports(service)) || self.asked.contains(&*service.host)
     }
 }
 

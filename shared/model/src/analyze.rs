@@ -4,6 +4,7 @@
 //!
 //! *Invariant:* a resource that refers only to what exists, and that no other resource overrules, is given no warning.
 
+mod authorization;
 mod delegates;
 mod destination_rule;
 mod gateway;
@@ -80,6 +81,8 @@ impl Analysis<'_, '_> {
             Spec::Gateway(spec) => self.gateway(spec, &path),
             Spec::Sidecar(spec) => self.sidecar(spec, &path),
             Spec::PeerAuthentication(spec) => self.peer_authentication(spec, &path),
+            Spec::AuthorizationPolicy(spec) => self.authorization_policy(spec, &path),
+            Spec::RequestAuthentication(spec) => self.request_authentication(spec, &path),
             Spec::MeshConfig(_) => self.mesh_config(),
             Spec::RuntimeLayer(_) | Spec::WorkloadEntry(_) | Spec::WorkloadGroup(_) => {}
         }

@@ -156,7 +156,7 @@ impl Kind {
                 &["ap"],
                 SECURITY,
                 &["v1", "v1beta1"],
-                false,
+                true,
             ),
             Self::RequestAuthentication => facts(
                 "RequestAuthentication",
@@ -164,7 +164,7 @@ impl Kind {
                 &["ra"],
                 SECURITY,
                 &["v1", "v1beta1"],
-                false,
+                true,
             ),
             Self::Telemetry => facts(
                 "Telemetry",

@@ -4,6 +4,7 @@
 //! *Invariant:* nothing here does I/O, awaits, reads a clock or knows Envoy.
 
 mod analyze;
+pub mod authz;
 mod check;
 mod credential;
 pub mod delegation;

@@ -12,8 +12,9 @@ use serde_json::{Map, Value, json};
 
 use crate::Kind;
 use crate::spec::{
-    DestinationRule, Gateway, MeshConfig, PeerAuthentication, RuntimeLayer, ServiceEntry, Sidecar,
-    VirtualService, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, Gateway, MeshConfig, PeerAuthentication,
+    RequestAuthentication, RuntimeLayer, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
+    WorkloadGroup,
 };
 
 static SCHEMAS: LazyLock<BTreeMap<Kind, Value>> = LazyLock::new(|| {
@@ -39,6 +40,8 @@ fn generate(kind: Kind) -> Option<Value> {
         Kind::Gateway => schema_of::<Gateway>(),
         Kind::Sidecar => schema_of::<Sidecar>(),
         Kind::PeerAuthentication => schema_of::<PeerAuthentication>(),
+        Kind::AuthorizationPolicy => schema_of::<AuthorizationPolicy>(),
+        Kind::RequestAuthentication => schema_of::<RequestAuthentication>(),
         Kind::MeshConfig => schema_of::<MeshConfig>(),
         Kind::RuntimeLayer => schema_of::<RuntimeLayer>(),
         _ => return None,

@@ -2,13 +2,16 @@
 //!
 //! *Invariant:* an unknown field never passes.
 
+mod authorization_policy;
 mod destination_rule;
+mod extension_provider;
 mod gateway;
 mod grammar;
 mod http;
 mod mesh_config;
 mod peer_authentication;
 mod policy_target;
+mod request_authentication;
 mod runtime_layer;
 mod service_entry;
 mod sidecar;
@@ -20,13 +23,16 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+pub use authorization_policy::*;
 pub use destination_rule::*;
+pub use extension_provider::*;
 pub use gateway::*;
 pub use grammar::*;
 pub use http::*;
 pub use mesh_config::*;
 pub use peer_authentication::*;
 pub use policy_target::*;
+pub use request_authentication::*;
 pub use runtime_layer::*;
 pub use service_entry::*;
 pub use sidecar::*;
@@ -57,6 +63,8 @@ pub enum Spec {
     Gateway(Arc<Gateway>),
     Sidecar(Arc<Sidecar>),
     PeerAuthentication(Arc<PeerAuthentication>),
+    AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    RequestAuthentication(Arc<RequestAuthentication>),
     MeshConfig(Arc<MeshConfig>),
     RuntimeLayer(Arc<RuntimeLayer>),
 }
@@ -73,6 +81,8 @@ impl Spec {
             Self::Gateway(_) => Kind::Gateway,
             Self::Sidecar(_) => Kind::Sidecar,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::RequestAuthentication(_) => Kind::RequestAuthentication,
             Self::MeshConfig(_) => Kind::MeshConfig,
             Self::RuntimeLayer(_) => Kind::RuntimeLayer,
         }
@@ -115,6 +125,8 @@ impl Object {
             Kind::Gateway => Spec::Gateway(self.read()?),
             Kind::Sidecar => Spec::Sidecar(self.read()?),
             Kind::PeerAuthentication => Spec::PeerAuthentication(self.read()?),
+            Kind::AuthorizationPolicy => Spec::AuthorizationPolicy(self.read()?),
+            Kind::RequestAuthentication => Spec::RequestAuthentication(self.read()?),
             Kind::MeshConfig => Spec::MeshConfig(self.read()?),
             Kind::RuntimeLayer => Spec::RuntimeLayer(self.read()?),
             kind => {

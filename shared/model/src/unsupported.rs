@@ -32,6 +32,7 @@ fn patterns(kind: Kind) -> &'static [&'static str] {
         Kind::Sidecar => &["outboundTrafficPolicy.egressProxy", "ingress.[].tls"],
         // Envoy asks over the network only.
         Kind::WorkloadGroup => &["probe.exec"],
+        Kind::AuthorizationPolicy | Kind::RequestAuthentication => &["targetRef", "targetRefs"],
         Kind::MeshConfig => &[
             "outboundTrafficPolicy.egressProxy",
             "proxyListenPort",
@@ -63,10 +64,8 @@ fn patterns(kind: Kind) -> &'static [&'static str] {
             "enablePrometheusMerge",
             "verifyCertificateAtClient",
             "ca",
-            "extensionProviders",
             "defaultProviders",
             "discoverySelectors",
-            "pathNormalization",
             "meshMTLS",
             "tlsDefaults",
             "compliancePolicy",
@@ -105,6 +104,7 @@ fn values(kind: Kind, spec: &Value) -> Vec<String> {
         ),
         Kind::ServiceEntry => (&["resolution"], &["DYNAMIC_DNS"]),
         Kind::Sidecar => (&["egress.[].bind"], &["unix://"]),
+        Kind::AuthorizationPolicy => (&["rules.[].when.[].key"], &["experimental."]),
         _ => return Vec::new(),
     };
     let mut found = Vec::new();

@@ -4,12 +4,14 @@
 //!
 //! *Invariant:* a rule looks at one resource only.
 
+mod authorization_policy;
 mod destination_rule;
 mod gateway;
 mod headers;
 mod http;
 mod names;
 mod peer_authentication;
+mod request_authentication;
 mod service_entry;
 mod sidecar;
 mod traffic_policy;
@@ -127,6 +129,10 @@ pub(crate) fn validate(spec: &Spec, findings: &mut Findings) {
         Spec::Gateway(spec) => gateway::validate(spec, &path, findings),
         Spec::Sidecar(spec) => sidecar::validate(spec, &path, findings),
         Spec::PeerAuthentication(spec) => peer_authentication::validate(spec, &path, findings),
+        Spec::AuthorizationPolicy(spec) => authorization_policy::validate(spec, &path, findings),
+        Spec::RequestAuthentication(spec) => {
+            request_authentication::validate(spec, &path, findings)
+        }
         Spec::MeshConfig(spec) => traffic_policy::mesh_config(spec, &path, findings),
         Spec::RuntimeLayer(spec) => {
             if let Some(selector) = &spec.workload_selector {

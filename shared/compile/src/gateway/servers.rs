@@ -14,6 +14,7 @@ use crate::listener::{self, FilterChain, Http, Listener, Routes, http_filter};
 use crate::part::{Part, Report};
 use crate::port::Protocol;
 use crate::routing::Site;
+use crate::security::Security;
 use crate::sidecar::ANY;
 use crate::translate::{pb, tcp};
 use crate::unit::{ClassId, Reading};
@@ -180,13 +181,14 @@ pub(super) fn listener(
     address: &str,
     port: u16,
     servers: &[&Server<'_>],
+    security: &Security,
     read: &mut Reading<'_>,
     part: &mut Part,
 ) -> Option<Listener> {
     let name = listener::name(address, port);
     let mut chains: Vec<(FilterChain, &Server<'_>)> = Vec::new();
     for server in servers {
-        for mut chain in server_chains(id, &name, port, server, read, part) {
+        for mut chain in server_chains(id, &name, port, server, security, read, part) {
             let (left, older) = apart(&mut chain, &chains);
             if let Some(older) = older
                 && !(server.speaks() == Speaks::Http && older.speaks() == Speaks::Http)
@@ -251,16 +253,27 @@ fn server_chains(
     name: &str,
     port: u16,
     server: &Server<'_>,
+    security: &Security,
     read: &mut Reading<'_>,
     part: &mut Part,
 ) -> Vec<FilterChain> {
+    let guarded = |chain: &tcp::Chain| {
+        let mut chain = listener::chain(chain, &[]);
+        chain.filters.splice(0..0, security.network.iter().cloned());
+        chain
+    };
     let hosts: Vec<String> = server.hosts.iter().map(|(_, host)| host.clone()).collect();
     match server.speaks() {
         Speaks::Http | Speaks::Https => {
             let route = server
                 .route()
                 .expect("a server that speaks HTTP has routes");
-            let filter = http_filter(Http::gateway(name, Routes::Named(&route), &mut read.view()));
+            let filter = http_filter(Http::gateway(
+                name,
+                Routes::Named(&route),
+                security,
+                &mut read.view(),
+            ));
             let chain = listener::chain_of(filter);
             if server.speaks() == Speaks::Http {
                 vec![chain]
@@ -268,17 +281,13 @@ fn server_chains(
                 terminated(chain, &hosts, server, true)
             }
         }
-        Speaks::Passthrough => routed(id, port, server, read, part)
+        Speaks::Passthrough | Speaks::Tcp => routed(id, port, server, read, part)
             .iter()
-            .map(|chain| listener::chain(chain, &[]))
-            .collect(),
-        Speaks::Tcp => routed(id, port, server, read, part)
-            .iter()
-            .map(|chain| listener::chain(chain, &[]))
+            .map(guarded)
             .collect(),
         Speaks::Tls => {
             let chains = routed(id, port, server, read, part);
-            let chains = chains.iter().map(|chain| listener::chain(chain, &[]));
+            let chains = chains.iter().map(guarded);
             chains
                 .flat_map(|chain| terminated(chain, &hosts, server, false))
                 .collect()

@@ -10,10 +10,10 @@ use crate::identity::Identities;
 use crate::listener::{self, Filter, FilterChain, FilterChainMatch, Listener};
 use crate::translate::{mtls, pb};
 
-/// The chains that lead to a filter. `port` tells ports apart on a listener that takes several.
+/// The chains that lead through these filters. `port` tells ports apart on a listener that takes several.
 pub(super) fn of(
     port: Option<u16>,
-    filter: &Filter,
+    filters: &[Filter],
     http: bool,
     security: Option<(&Identities, Mode)>,
 ) -> Vec<FilterChain> {
@@ -30,7 +30,7 @@ pub(super) fn of(
         FilterChain {
             filter_chain_match: (condition != FilterChainMatch::default()).then_some(condition),
             transport_socket: socket,
-            ..listener::chain_of(filter.clone())
+            ..listener::chain_through(filters.to_vec())
         }
     };
     let Some((identities, mode)) = security else {

@@ -1,20 +1,25 @@
 //! The HTTP connection manager, as Istio sets it up where a stock Envoy can.
 //!
-//! *Invariant:* every one has the CORS, fault and router filters, in this order, so that routes can rely on them.
+//! *Invariant:* every one has the CORS, fault and router filters, in this order, so that routes can rely on them; what decides
+//! which requests pass stands after CORS.
 
 use model::mesh::View;
+use model::spec::NormalizationType;
 use xds::pb::envoy::config::accesslog::v3 as log;
 use xds::pb::envoy::extensions::filters::http::{
     dynamic_forward_proxy::v3 as forward, router::v3::Router,
 };
 use xds::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 
-use super::{Filter, filter};
+use super::{Filter, filter, http_extension as extension};
+use crate::security::{self, Security};
 use crate::settings;
 use crate::translate::{cluster, pb};
 
+use hcm::HttpFilter;
 use hcm::http_connection_manager::{
-    ForwardClientCertDetails, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
+    ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
+    ServerHeaderTransformation, UpgradeConfig,
 };
 
 /// Where the routes of a listener come from.
@@ -37,6 +42,12 @@ pub(crate) struct Http<'a> {
     pub(crate) forward_proxy: bool,
     /// Whether the workload is told which identity the client proved, in a header that clients cannot forge.
     pub(crate) identified: bool,
+    /// What decides which requests pass.
+    pub(crate) security: Vec<HttpFilter>,
+    /// How paths are normalised before anything looks at them.
+    pub(crate) normalization: NormalizationType,
+    /// Whether paths that are not plain are sent back: where policies are applied.
+    strict: bool,
     /// Where accesses are logged, if anywhere.
     pub(crate) access_log: Vec<log::AccessLog>,
 }
@@ -54,6 +65,9 @@ impl<'a> Http<'a> {
             edge: false,
             forward_proxy: false,
             identified: false,
+            security: Vec::new(),
+            normalization: security::normalization(view),
+            strict: false,
             access_log: settings::access_log(view),
         }
     }
@@ -70,20 +84,26 @@ impl<'a> Http<'a> {
     pub(crate) fn inbound(
         stat_prefix: &'a str,
         routes: Routes<'a>,
+        security: &Security,
         view: &mut View<'_, '_>,
     ) -> Self {
-        Self::outbound(stat_prefix, routes, view)
+        Self {
+            security: security.http.clone(),
+            strict: true,
+            ..Self::outbound(stat_prefix, routes, view)
+        }
     }
 
     /// For what arrives at the edge.
     pub(crate) fn gateway(
         stat_prefix: &'a str,
         routes: Routes<'a>,
+        security: &Security,
         view: &mut View<'_, '_>,
     ) -> Self {
         Self {
             edge: true,
-            ..Self::outbound(stat_prefix, routes, view)
+            ..Self::inbound(stat_prefix, routes, security, view)
         }
     }
 }
@@ -118,13 +138,14 @@ pub(crate) fn http_filter(http: Http<'_>) -> Filter {
         };
         extension("envoy.filters.http.dynamic_forward_proxy", pb::any(&config))
     });
-    let filters = [
-        extension("envoy.filters.http.cors", pb::any(&pb::cors::Cors {})),
-        extension(
-            "envoy.filters.http.fault",
-            pb::any(&pb::fault::HttpFault::default()),
-        ),
-    ];
+    let (escaped, merge_slashes, normalize) = paths(http.normalization, http.strict);
+    // A browser asks whether it may ask before it has anything to show.
+    let cors = extension("envoy.filters.http.cors", pb::any(&pb::cors::Cors {}));
+    let fault = extension(
+        "envoy.filters.http.fault",
+        pb::any(&pb::fault::HttpFault::default()),
+    );
+    let filters = [cors].into_iter().chain(http.security).chain([fault]);
     let router = extension("envoy.filters.http.router", pb::any(&Router::default()));
     let manager = hcm::HttpConnectionManager {
         stat_prefix: http.stat_prefix.into(),
@@ -138,7 +159,9 @@ pub(crate) fn http_filter(http: Http<'_>) -> Filter {
             }
         }),
         server_header_transformation: server_header.into(),
-        normalize_path: pb::bool_value(true),
+        normalize_path: pb::bool_value(normalize),
+        merge_slashes,
+        path_with_escaped_slashes_action: escaped.into(),
         stream_idle_timeout: Some(pb::Duration::default()),
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: "websocket".into(),
@@ -149,7 +172,7 @@ pub(crate) fn http_filter(http: Http<'_>) -> Filter {
             ..Default::default()
         }),
         local_reply_config: http.forward_proxy.then(connect_is_405),
-        http_filters: filters.into_iter().chain(forward).chain([router]).collect(),
+        http_filters: filters.chain(forward).chain([router]).collect(),
         access_log: http.access_log,
         ..Default::default()
     };
@@ -159,11 +182,19 @@ pub(crate) fn http_filter(http: Http<'_>) -> Filter {
     )
 }
 
-fn extension(name: &str, config: pb::Any) -> hcm::HttpFilter {
-    hcm::HttpFilter {
-        name: name.into(),
-        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
-        ..Default::default()
+/// What is done about encoded slashes, repeated slashes, and the rest. The default is stricter than Istio's where policies are
+/// applied, and no stricter elsewhere: a path that a client sends to a third party is not ours to change.
+fn paths(
+    normalization: NormalizationType,
+    strict: bool,
+) -> (PathWithEscapedSlashesAction, bool, bool) {
+    use PathWithEscapedSlashesAction::{KeepUnchanged, UnescapeAndForward, UnescapeAndRedirect};
+    match normalization {
+        NormalizationType::Default if strict => (UnescapeAndRedirect, true, true),
+        NormalizationType::Default | NormalizationType::Base => (KeepUnchanged, false, true),
+        NormalizationType::None => (KeepUnchanged, false, false),
+        NormalizationType::MergeSlashes => (KeepUnchanged, true, true),
+        NormalizationType::DecodeAndMergeSlashes => (UnescapeAndForward, true, true),
     }
 }
 

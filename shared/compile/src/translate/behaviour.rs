@@ -97,7 +97,10 @@ fn read_head(reader: &mut impl BufRead) -> String {
 /// A running Envoy; gone when dropped.
 pub(super) struct Proxy {
     child: Child,
+    /// Of the first listener.
     address: String,
+    /// Every listener's, by name.
+    listeners: BTreeMap<String, String>,
 }
 
 impl Drop for Proxy {
@@ -149,18 +152,20 @@ impl Proxy {
             std::thread::sleep(Duration::from_millis(10));
         }
         let listeners = ask(&admin_address, "/listeners");
-        let address = listeners
-            .split("listener-0::")
-            .nth(1)
-            .unwrap()
+        let listeners: BTreeMap<String, String> = listeners
             .lines()
-            .next()
-            .unwrap()
-            .to_owned();
+            .filter_map(|line| line.split_once("::"))
+            .map(|(name, address)| (name.to_owned(), address.trim().to_owned()))
+            .collect();
+        let address = listeners.values().next().unwrap().clone();
         for file in [file, admin] {
             std::fs::remove_file(file).unwrap();
         }
-        Self { child, address }
+        Self {
+            child,
+            address,
+            listeners,
+        }
     }
 
     /// The whole answer to a request without a body. `headers` are lines such as `x: y`.
@@ -270,6 +275,7 @@ fn on_every_envoy(
     }
 }
 
+mod authz;
 #[cfg(test)]
 mod endpoints;
 mod site;

@@ -5,9 +5,11 @@
 //!
 //! *Invariant:* nothing here looks anything up in the mesh, and equal arguments give equal bytes.
 
+pub(crate) mod authz;
 pub(crate) mod cluster;
 pub(crate) mod domains;
 pub(crate) mod endpoint;
+pub(crate) mod jwt;
 pub(crate) mod locality;
 pub(crate) mod mtls;
 pub(crate) mod names;

@@ -232,6 +232,7 @@ fn envoy_takes_everything_that_is_made_here_without_a_warning() {
             clusters: clusters(),
             virtual_hosts: virtual_hosts(),
             tcp_proxies: tcp_proxies(),
+            ..Default::default()
         },
     );
 }

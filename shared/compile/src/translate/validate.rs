@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) clusters: Vec<pb::Cluster>,
     pub(crate) virtual_hosts: Vec<pb::VirtualHost>,
     pub(crate) tcp_proxies: Vec<pb::tcp_proxy::TcpProxy>,
+    /// Listeners as they are.
+    pub(crate) listeners: Vec<Listener>,
 }
 
 /// Fails unless every installed Envoy takes it without a warning.
@@ -119,6 +121,7 @@ pub(crate) fn bootstrap(config: Config) -> Bootstrap {
             listeners: filters
                 .enumerate()
                 .map(|(at, filter)| listener(at, filter))
+                .chain(config.listeners)
                 .collect(),
             clusters: config.clusters.into_iter().chain([xds_cluster()]).collect(),
             ..Default::default()

@@ -32,7 +32,7 @@ enum Edit {
     Mtls(&'static str, &'static str, BTreeSet<u16>),
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 12] = [
     Kind::ServiceEntry,
     Kind::WorkloadEntry,
     Kind::WorkloadGroup,
@@ -43,6 +43,8 @@ const KINDS: [Kind; 10] = [
     Kind::MeshConfig,
     Kind::RuntimeLayer,
     Kind::PeerAuthentication,
+    Kind::AuthorizationPolicy,
+    Kind::RequestAuthentication,
 ];
 
 fn export_to() -> impl Strategy<Value = Value> {
@@ -163,11 +165,42 @@ fn spec(kind: Kind) -> BoxedStrategy<Value> {
                 spec
             })
             .boxed(),
-        Kind::MeshConfig => select(vec!["ALLOW_ANY", "REGISTRY_ONLY"])
-            .prop_map(|mode| json!({"outboundTrafficPolicy": {"mode": mode}, "defaultServiceExportTo": ["*"]}))
+        Kind::MeshConfig => (select(vec!["ALLOW_ANY", "REGISTRY_ONLY"]), select(&HOSTS[..4]), any::<bool>())
+            .prop_map(|(mode, host, local)| {
+                let provider = json!({"name": "asked", "envoyExtAuthzGrpc": {"service": host, "port": 80}});
+                json!({
+                    "outboundTrafficPolicy": {"mode": mode}, "defaultServiceExportTo": ["*"],
+                    "extensionProviders": [provider], "allowLocalJwksUri": local,
+                })
+            })
+            .boxed(),
+        Kind::AuthorizationPolicy => (select(vec!["ALLOW", "DENY", "AUDIT", "CUSTOM"]), selector(), any::<bool>())
+            .prop_map(|(action, selector, known)| {
+                let mut spec = json!({
+                    "action": action, "selector": selector,
+                    "rules": [{"to": [{"operation": {"paths": ["/a*"]}}]}, {"from": [{"source": {"namespaces": ["other"]}}]}],
+                });
+                if action == "CUSTOM" {
+                    spec["provider"] = json!({"name": if known { "asked" } else { "unknown" }});
+                }
+                spec
+            })
+            .boxed(),
+        Kind::RequestAuthentication => (select(vec!["127.0.0.1", "x.example.com", "keys.example"]), selector())
+            .prop_map(|(host, selector)| {
+                json!({"selector": selector, "jwtRules": [{"issuer": "i", "jwksUri": format!("http://{host}/keys")}]})
+            })
             .boxed(),
         _ => any::<u8>().prop_map(|value| json!({"layer": {"some.key": value}})).boxed(),
     }
+}
+
+fn selector() -> impl Strategy<Value = Value> {
+    select(vec![
+        json!({}),
+        json!({"matchLabels": {"app": "a"}}),
+        json!({"matchLabels": {"istio": "ingressgateway"}}),
+    ])
 }
 
 fn edit() -> impl Strategy<Value = Edit> {

@@ -42,6 +42,10 @@ pub enum Fact {
     RuntimeLayers(Arc<str>),
     /// The PeerAuthentications of a namespace and whom they select.
     PeerAuthentications(Arc<str>),
+    /// The AuthorizationPolicies of a namespace and whom they select.
+    AuthorizationPolicies(Arc<str>),
+    /// The RequestAuthentications of a namespace and whom they select.
+    RequestAuthentications(Arc<str>),
 }
 
 /// Notes what is read.

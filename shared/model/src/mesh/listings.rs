@@ -49,6 +49,24 @@ pub(super) fn of(resource: &Resource, domain: &str) -> Listings {
             Fact::PeerAuthentications(namespace),
             Entry::Selects(policy_selector(spec.selector.as_ref())),
         ),
+        // What is meant for something else than workloads must not hold for all of them.
+        Spec::AuthorizationPolicy(spec)
+            if spec.target_ref.is_none() && spec.target_refs.is_empty() =>
+        {
+            one(
+                Fact::AuthorizationPolicies(namespace),
+                Entry::Selects(policy_selector(spec.selector.as_ref())),
+            )
+        }
+        Spec::RequestAuthentication(spec)
+            if spec.target_ref.is_none() && spec.target_refs.is_empty() =>
+        {
+            one(
+                Fact::RequestAuthentications(namespace),
+                Entry::Selects(policy_selector(spec.selector.as_ref())),
+            )
+        }
+        Spec::AuthorizationPolicy(_) | Spec::RequestAuthentication(_) => Listings::new(),
         Spec::MeshConfig(_) | Spec::WorkloadEntry(_) => Listings::new(),
     }
 }

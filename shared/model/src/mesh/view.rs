@@ -392,10 +392,37 @@ impl<'m, 'r> View<'m, 'r> {
         namespace: &Arc<str>,
         labels: &BTreeMap<String, String>,
     ) -> Vec<Key> {
+        self.in_force(Fact::RuntimeLayers, namespace, labels)
+    }
+
+    /// The AuthorizationPolicies that hold for a workload, in the order of [`View::runtime_layers`].
+    pub fn authorization_policies(
+        &mut self,
+        namespace: &Arc<str>,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<Key> {
+        self.in_force(Fact::AuthorizationPolicies, namespace, labels)
+    }
+
+    /// The RequestAuthentications that hold for a workload, in the order of [`View::runtime_layers`].
+    pub fn request_authentications(
+        &mut self,
+        namespace: &Arc<str>,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<Key> {
+        self.in_force(Fact::RequestAuthentications, namespace, labels)
+    }
+
+    fn in_force(
+        &mut self,
+        fact: impl Fn(Arc<str>) -> Fact,
+        namespace: &Arc<str>,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<Key> {
         let root = self.mesh.root.clone();
         let mut keys = Vec::new();
         for place in [&root, namespace] {
-            let fact = Fact::RuntimeLayers(place.clone());
+            let fact = fact(place.clone());
             keys.extend(selecting(self.list(fact.clone()), |selector| {
                 selector.is_none()
             }));

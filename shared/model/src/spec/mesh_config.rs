@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Duration, HttpRetry, LocalityLoadBalancerSetting, OutboundTrafficPolicy, TcpKeepalive,
+    Duration, ExtensionProvider, HttpRetry, LocalityLoadBalancerSetting, OutboundTrafficPolicy,
+    PathNormalization, TcpKeepalive,
 };
 
 /// A field of Istio's that has no effect yet. It is refused, or stored with a warning; nothing reads it.
@@ -80,13 +81,17 @@ pub struct MeshConfig {
     pub enable_prometheus_merge: NotYet,
     pub verify_certificate_at_client: NotYet,
     pub ca: NotYet,
-    pub extension_providers: NotYet,
     pub default_providers: NotYet,
     pub discovery_selectors: NotYet,
-    pub path_normalization: NotYet,
     #[serde(rename = "meshMTLS")]
     pub mesh_mtls: NotYet,
     pub tls_defaults: NotYet,
     pub compliance_policy: NotYet,
     pub service_scope_configs: NotYet,
+    /// Services that extend the mesh, by name.
+    pub extension_providers: Vec<ExtensionProvider>,
+    /// How paths are normalised before policies are applied to them.
+    pub path_normalization: Option<PathNormalization>,
+    /// Whether a RequestAuthentication may have proxies fetch keys from loopback and link-local addresses. Weft's own.
+    pub allow_local_jwks_uri: bool,
 }

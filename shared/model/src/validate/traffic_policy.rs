@@ -1,6 +1,6 @@
 //! Rules of traffic policies, in `DestinationRule`, `Sidecar` and `MeshConfig`.
 
-use super::{Findings, Path, http, names};
+use super::{Findings, Path, http, names, request_authentication};
 use crate::spec::{
     ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, Duration, LoadBalancerSettings,
     LocalityLoadBalancerSetting, MeshConfig, OutlierDetection, PortTrafficPolicy, TcpKeepalive,
@@ -342,4 +342,5 @@ pub(super) fn mesh_config(spec: &MeshConfig, path: &Path, findings: &mut Finding
     if let Some(setting) = &spec.locality_lb_setting {
         locality(setting, &path.at("localityLbSetting"), findings);
     }
+    request_authentication::providers(&spec.extension_providers, path, findings);
 }

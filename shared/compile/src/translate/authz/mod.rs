@@ -1,0 +1,129 @@
+//! AuthorizationPolicies as Envoy's RBAC filters: one filter for each action, in the order in which they decide.
+//!
+//! Source: Istio's `pilot/pkg/security/authz/builder`.
+//!
+//! *Invariant:* a policy that cannot be translated in whole denies more than it says, never less.
+
+pub(crate) mod ext_authz;
+mod matchers;
+mod terms;
+
+use model::authz::Policy;
+use model::authz::terms::{Leaning, Meaning, Protocol};
+use model::spec::AuthorizationAction;
+use xds::pb::envoy::config::rbac::v3 as rbac;
+use xds::pb::envoy::extensions::filters::http::rbac::v3 as http_rbac;
+use xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
+use xds::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;
+
+use crate::listener::{self, Filter};
+use crate::translate::pb;
+use rbac::rbac::Action;
+
+/// The HTTP filter; its results are dynamic metadata under this name.
+const HTTP_FILTER: &str = "envoy.filters.http.rbac";
+const NETWORK_FILTER: &str = "envoy.filters.network.rbac";
+/// What statistics and metadata of policies that decide nothing begin with.
+const AUDIT_PREFIX: &str = "audit_";
+const DRY_RUN_ALLOW_PREFIX: &str = "istio_dry_run_allow_";
+const DRY_RUN_DENY_PREFIX: &str = "istio_dry_run_deny_";
+
+/// Rules that decide, and rules that are only counted, under a prefix.
+#[derive(Default)]
+struct Rules {
+    enforced: Option<rbac::Rbac>,
+    shadow: Option<(rbac::Rbac, &'static str)>,
+}
+
+/// The HTTP filters of policies, `CUSTOM` ones apart.
+pub(crate) fn http_filters(policies: &[Policy<'_>]) -> Vec<HttpFilter> {
+    let rules = steps(policies, Protocol::Http).into_iter();
+    rules.map(http_filter).collect()
+}
+
+/// The network filters of policies, `CUSTOM` ones apart.
+pub(crate) fn network_filters(policies: &[Policy<'_>]) -> Vec<Filter> {
+    let rules = steps(policies, Protocol::Tcp).into_iter();
+    rules.map(network_filter).collect()
+}
+
+/// The actions in the order in which they decide.
+fn steps(policies: &[Policy<'_>], protocol: Protocol) -> Vec<Rules> {
+    let of = |action, dry_run| {
+        let policies = policies.iter();
+        let these: Vec<_> = policies
+            .filter(|it| it.spec.action == action && it.dry_run == dry_run)
+            .collect();
+        (!these.is_empty()).then(|| rules(&these, action, protocol))
+    };
+    let audit = Rules {
+        enforced: None,
+        shadow: of(AuthorizationAction::Audit, false).map(|rules| (rules, AUDIT_PREFIX)),
+    };
+    let deny = Rules {
+        enforced: of(AuthorizationAction::Deny, false),
+        shadow: of(AuthorizationAction::Deny, true).map(|rules| (rules, DRY_RUN_DENY_PREFIX)),
+    };
+    let allow = Rules {
+        enforced: of(AuthorizationAction::Allow, false),
+        shadow: of(AuthorizationAction::Allow, true).map(|rules| (rules, DRY_RUN_ALLOW_PREFIX)),
+    };
+    let steps = [audit, deny, allow].into_iter();
+    steps
+        .filter(|it| it.enforced.is_some() || it.shadow.is_some())
+        .collect()
+}
+
+fn http_filter(rules: Rules) -> HttpFilter {
+    let (shadow, prefix) = rules.shadow.unzip();
+    let config = http_rbac::Rbac {
+        rules: rules.enforced,
+        shadow_rules: shadow,
+        shadow_rules_stat_prefix: prefix.unwrap_or_default().into(),
+        ..Default::default()
+    };
+    listener::http_extension(HTTP_FILTER, pb::any(&config))
+}
+
+fn network_filter(rules: Rules) -> Filter {
+    let (shadow, prefix) = rules.shadow.unzip();
+    let config = network_rbac::Rbac {
+        rules: rules.enforced,
+        shadow_rules: shadow,
+        shadow_rules_stat_prefix: prefix.unwrap_or_default().into(),
+        stat_prefix: "tcp.".into(),
+        ..Default::default()
+    };
+    listener::filter(NETWORK_FILTER, pb::any(&config))
+}
+
+/// The rules of policies of one action. No rule at all allows nothing, and denies nothing.
+fn rules(policies: &[&Policy<'_>], action: AuthorizationAction, protocol: Protocol) -> rbac::Rbac {
+    let leaning = Leaning::of(action);
+    let mut translated = std::collections::HashMap::new();
+    for policy in policies {
+        for (at, rule) in policy.spec.rules.iter().enumerate() {
+            if let Some(meaning) = Meaning::of(rule, leaning, protocol) {
+                let rule = terms::policy(&meaning, leaning, &policy.key.namespace);
+                translated.insert(rule_name(policy, at), rule);
+            }
+        }
+    }
+    let action = match action {
+        AuthorizationAction::Allow => Action::Allow,
+        AuthorizationAction::Deny | AuthorizationAction::Audit | AuthorizationAction::Custom => {
+            Action::Deny
+        }
+    };
+    rbac::Rbac {
+        action: action.into(),
+        policies: translated,
+        ..Default::default()
+    }
+}
+
+/// The name of a rule, as in Istio: `ns[default]-policy[p]-rule[0]`.
+fn rule_name(policy: &Policy<'_>, at: usize) -> String {
+    let (namespace, name) = (&policy.key.namespace, &policy.key.name);
+    format!("ns[{namespace}]-policy[{name}]-rule[{at}]")
+}

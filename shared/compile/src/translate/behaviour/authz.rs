@@ -1,0 +1,87 @@
+//! Who gets through real Envoys: policies and tokens, judged by what the backend received.
+
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod corpus;
+mod jwt;
+mod oracle;
+mod random;
+
+use std::collections::BTreeSet;
+
+use model::authz::Policy;
+use model::mesh::{Fact, Mesh};
+use model::spec::{AuthorizationPolicy, JwtRule};
+use model::{Key, Kind};
+use serde_json::Value;
+
+use super::*;
+use crate::listener::{self, Http, Listener, Routes};
+use crate::security::Security;
+use crate::translate::{authz, jwt as translate_jwt};
+
+/// The filters of policies (their specs) and of token rules.
+pub(super) fn security(policies: &[Value], rules: &[JwtRule]) -> Security {
+    let specs: Vec<AuthorizationPolicy> = policies
+        .iter()
+        .map(|it| serde_json::from_value(it.clone()).unwrap())
+        .collect();
+    let policies: Vec<Policy<'_>> = specs
+        .iter()
+        .enumerate()
+        .map(|(at, spec)| Policy {
+            key: Key::new(Kind::AuthorizationPolicy, "shop", format!("p{at}")),
+            dry_run: false,
+            spec,
+        })
+        .collect();
+    let rules: Vec<_> = rules.iter().map(|rule| (rule, String::new())).collect();
+    let mut http: Vec<_> = translate_jwt::filter(&rules).into_iter().collect();
+    http.extend(authz::http_filters(&policies));
+    Security {
+        http,
+        network: authz::network_filters(&policies),
+    }
+}
+
+/// A listener as at a gateway, with everything allowed leading to one route.
+pub(super) fn listener(name: &str, security: &Security, route: pb::Route) -> Listener {
+    let mesh = Mesh::new("svc.cluster.local", "istio-system");
+    let mut read: BTreeSet<Fact> = BTreeSet::new();
+    let host = pb::VirtualHost {
+        name: "all".into(),
+        domains: vec!["*".into()],
+        routes: vec![route],
+        ..Default::default()
+    };
+    let routes = Routes::Inline(Box::new(pb::RouteConfiguration {
+        name: "all".into(),
+        virtual_hosts: vec![host],
+        validate_clusters: pb::bool_value(false),
+        ..Default::default()
+    }));
+    let http = Http::gateway(name, routes, security, &mut mesh.view(&mut read));
+    Listener {
+        filter_chains: vec![listener::chain_of(listener::http_filter(http))],
+        ..listener::listener(name, "127.0.0.1", 0, pb::TrafficDirection::Inbound)
+    }
+}
+
+/// Every request, to a cluster.
+pub(super) fn to(cluster: &str) -> pb::Route {
+    route::inbound_route(cluster, "all".into())
+}
+
+/// Every request, answered here.
+pub(super) fn answered() -> pb::Route {
+    pb::Route {
+        action: Some(pb::route::Action::DirectResponse(
+            pb::DirectResponseAction {
+                status: 200,
+                ..Default::default()
+            },
+        )),
+        ..to("none")
+    }
+}

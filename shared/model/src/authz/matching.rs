@@ -1,0 +1,275 @@
+//! What the values of terms match.
+//!
+//! *Invariant:* a value that cannot be read matches nothing.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::call::{Call, Http};
+use super::terms::{Attribute, Leaning, Meaning, Term};
+
+/// A value as Istio reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern<'a> {
+    /// `*`: anything but nothing.
+    Present,
+    /// `abc*`.
+    Prefix(&'a str),
+    /// `*abc`.
+    Suffix(&'a str),
+    /// `abc`.
+    Exact(&'a str),
+}
+
+impl<'a> Pattern<'a> {
+    /// Reads a value.
+    pub fn of(value: &'a str) -> Self {
+        match (value.strip_prefix('*'), value.strip_suffix('*')) {
+            (Some(""), _) => Self::Present,
+            (Some(suffix), _) => Self::Suffix(suffix),
+            (None, Some(prefix)) => Self::Prefix(prefix),
+            (None, None) => Self::Exact(value),
+        }
+    }
+
+    /// Whether a text matches.
+    pub fn matches(self, text: &str) -> bool {
+        match self {
+            Self::Present => !text.is_empty(),
+            Self::Prefix(prefix) => text.starts_with(prefix),
+            Self::Suffix(suffix) => text.ends_with(suffix),
+            Self::Exact(exact) => text == exact,
+        }
+    }
+}
+
+/// The patterns of issuer and subject that a value for request principals stands for, `<issuer>/<subject>`.
+pub fn request_principal(value: &str) -> (Pattern<'_>, Pattern<'_>) {
+    // The issuer may be a URL.
+    let parts = value.rsplit_once('/');
+    match (Pattern::of(value), parts) {
+        (Pattern::Present, _) => (Pattern::Present, Pattern::Present),
+        (Pattern::Suffix(_), Some((issuer, subject))) => {
+            (Pattern::of(issuer), Pattern::Exact(subject))
+        }
+        (Pattern::Suffix(suffix), None) => (Pattern::Present, Pattern::Suffix(suffix)),
+        (Pattern::Prefix(_), Some((issuer, subject))) => {
+            (Pattern::Exact(issuer), Pattern::of(subject))
+        }
+        (Pattern::Prefix(prefix), None) => (Pattern::Prefix(prefix), Pattern::Present),
+        (Pattern::Exact(_), Some((issuer, subject))) => {
+            (Pattern::Exact(issuer), Pattern::Exact(subject))
+        }
+        (Pattern::Exact(issuer), None) => (Pattern::Exact(issuer), Pattern::Exact("")),
+    }
+}
+
+/// Namespace and name of a service account as a policy of a namespace names it.
+pub fn service_account<'a>(value: &'a str, namespace: &'a str) -> (&'a str, &'a str) {
+    value.split_once('/').unwrap_or((namespace, value))
+}
+
+impl Meaning<'_> {
+    /// Whether a call matches the rule of a policy of this namespace.
+    pub(super) fn matches(&self, call: &Call, leaning: Leaning, namespace: &str) -> bool {
+        let holds = |terms: &Vec<Term<'_>>| {
+            let mut terms = terms.iter();
+            terms.all(|term| term.holds(call, leaning, namespace))
+        };
+        self.sources.iter().any(holds) && self.operations.iter().any(holds)
+    }
+}
+
+impl Term<'_> {
+    fn holds(&self, call: &Call, leaning: Leaning, namespace: &str) -> bool {
+        let one = |values: &[String], leaning| {
+            values
+                .iter()
+                .any(|value| self.attribute.has(value, call, leaning, namespace))
+        };
+        (self.values.is_empty() || one(self.values, leaning))
+            && !one(self.not_values, leaning.negated())
+    }
+}
+
+impl Attribute<'_> {
+    fn has(&self, value: &str, call: &Call, leaning: Leaning, namespace: &str) -> bool {
+        let pattern = Pattern::of(value);
+        let http = call.http.as_ref();
+        let claims = http.and_then(|http| http.claims.as_ref());
+        let principal = call.principal.as_deref();
+        match self {
+            Self::SourceIp => contains(value, call.source_ip),
+            Self::RemoteIp => contains(value, call.remote_ip),
+            Self::DestinationIp => contains(value, call.destination_ip),
+            Self::DestinationPort => value.parse() == Ok(call.destination_port),
+            Self::Sni => call.sni.as_deref().is_some_and(|sni| pattern.matches(sni)),
+            Self::SourcePrincipal => principal.is_some_and(|principal| pattern.matches(principal)),
+            Self::SourceNamespace => {
+                identity(principal).is_some_and(|(own, _)| pattern.matches(own))
+            }
+            Self::SourceServiceAccount => {
+                identity(principal) == Some(service_account(value, namespace))
+            }
+            Self::RequestPrincipal => {
+                let (issuer, subject) = request_principal(value);
+                let text = |name: &str| claims?.get(name)?.as_str();
+                text("iss").is_some_and(|text| issuer.matches(text))
+                    && text("sub").is_some_and(|text| subject.matches(text))
+            }
+            Self::RequestAudiences => claim(claims, &["aud"], pattern),
+            Self::RequestPresenter => claim(claims, &["azp"], pattern),
+            Self::RequestClaim(path) => claim(claims, path, pattern),
+            Self::RequestHeader(name) => {
+                http.is_some_and(|http| header(http, name, pattern, leaning))
+            }
+            Self::Host => http.is_some_and(|http| host(&http.host, value, leaning)),
+            Self::Path => http.is_some_and(|http| path(&http.path, value, leaning)),
+            Self::Method => http.is_some_and(|http| pattern.matches(&http.method)),
+        }
+    }
+}
+
+fn contains(block: &str, address: IpAddr) -> bool {
+    match block.parse::<ipnet::IpNet>() {
+        Ok(block) => block.contains(&address),
+        Err(_) => block.parse() == Ok(address),
+    }
+}
+
+/// Namespace and service account of a principal.
+fn identity(principal: Option<&str>) -> Option<(&str, &str)> {
+    let (_, rest) = principal?.split_once("/ns/")?;
+    rest.split_once("/sa/")
+}
+
+fn claim(claims: Option<&Value>, path: &[&str], pattern: Pattern<'_>) -> bool {
+    let found = path
+        .iter()
+        .try_fold(claims, |value, name| value.map(|value| value.get(name)));
+    match found.flatten() {
+        Some(Value::String(text)) => pattern.matches(text),
+        Some(Value::Array(items)) => items
+            .iter()
+            .any(|item| item.as_str().is_some_and(|text| pattern.matches(text))),
+        _ => false,
+    }
+}
+
+fn header(http: &Http, name: &str, pattern: Pattern<'_>, leaning: Leaning) -> bool {
+    let values = http
+        .headers
+        .iter()
+        .filter(|(own, _)| own.eq_ignore_ascii_case(name));
+    let values: Vec<&str> = values.map(|(_, value)| value.as_str()).collect();
+    if values.is_empty() {
+        return false;
+    }
+    let joined = values.join(",");
+    let single =
+        leaning == Leaning::Match && joined.split(',').any(|value| pattern.matches(value.trim()));
+    pattern == Pattern::Present || pattern.matches(&joined) || single
+}
+
+/// Whether a host, perhaps with a port, a trailing dot, or both, is meant by a value.
+fn host(host: &str, value: &str, leaning: Leaning) -> bool {
+    let (host, value) = (host.to_ascii_lowercase(), value.to_ascii_lowercase());
+    let pattern = Pattern::of(&value);
+    let odd = |b: u8| !b.is_ascii_alphanumeric() && !b"._:-[]".contains(&b);
+    if let (Leaning::Match, Pattern::Exact(text) | Pattern::Prefix(text) | Pattern::Suffix(text)) =
+        (leaning, pattern)
+        && (host.bytes().any(odd) || host.matches(':').count() > 1)
+        && host.contains(text)
+    {
+        return true;
+    }
+    let bare = match host.split_once(':') {
+        Some((bare, port)) if port.bytes().all(|b| b.is_ascii_digit()) => bare,
+        _ => &host,
+    };
+    let dotless = bare.strip_suffix('.').unwrap_or(bare);
+    pattern.matches(&host)
+        || (!matches!(pattern, Pattern::Prefix(_))
+            && (pattern.matches(bare) || pattern.matches(dotless)))
+}
+
+fn path(path: &str, value: &str, leaning: Leaning) -> bool {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let pattern = Pattern::of(value);
+    if pattern == Pattern::Present {
+        return !path.is_empty();
+    }
+    let plain = if is_template(value) {
+        template(path, value)
+    } else {
+        pattern.matches(path)
+    };
+    // To servers that ignore parameters, such a segment is one or two dots, and leads elsewhere.
+    let plain_semicolons = path.to_ascii_lowercase().replace("%3b", ";");
+    let hides_dots = plain_semicolons.contains("/.;") || plain_semicolons.contains("/..;");
+    let odd = |b: u8| is_template(value) && b != b'/' && !is_literal(b);
+    match leaning {
+        Leaning::NoMatch => plain && (is_exact_path(value) || !hides_dots),
+        Leaning::Match => {
+            let in_doubt = plain_semicolons.contains(';') || path.bytes().any(odd);
+            plain || hides_dots || (in_doubt && literal_parts(value).all(|it| path.contains(it)))
+        }
+    }
+}
+
+/// Whether a value for paths means one path.
+pub fn is_exact_path(value: &str) -> bool {
+    !is_template(value) && matches!(Pattern::of(value), Pattern::Exact(_))
+}
+
+/// The parts that a path must have to match a value, whatever stands between them: each segment with its slash.
+pub fn literal_parts(value: &str) -> impl Iterator<Item = &str> {
+    let text = if is_template(value) {
+        value
+    } else {
+        value.trim_matches('*')
+    };
+    let slashes = text.match_indices('/').map(|(at, _)| at);
+    let starts: Vec<usize> = std::iter::once(0).chain(slashes).collect();
+    let ends = starts.clone().into_iter().skip(1).chain([text.len()]);
+    let parts: Vec<&str> = starts
+        .into_iter()
+        .zip(ends)
+        .map(|(a, b)| &text[a..b])
+        .collect();
+    parts
+        .into_iter()
+        .filter(|part| !part.is_empty() && *part != "/" && !part.contains('{'))
+}
+
+/// Whether Envoy's templates take a byte for part of a segment.
+fn is_literal(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()+,;:@=".contains(&byte)
+}
+
+/// Whether a path is a template.
+pub fn is_template(value: &str) -> bool {
+    value.contains("{*}") || value.contains("{**}")
+}
+
+fn template(path: &str, value: &str) -> bool {
+    let Some((head, rest)) = value.split_once('{') else {
+        return path == value;
+    };
+    let Some(path) = path.strip_prefix(head) else {
+        return false;
+    };
+    match rest.strip_prefix("**}") {
+        Some(tail) => path
+            .strip_suffix(tail)
+            .is_some_and(|between| between.bytes().all(|b| b == b'/' || is_literal(b))),
+        None => {
+            let end = path
+                .bytes()
+                .position(|b| !is_literal(b))
+                .unwrap_or(path.len());
+            end > 0 && template(&path[end..], rest.strip_prefix("*}").unwrap_or(rest))
+        }
+    }
+}
