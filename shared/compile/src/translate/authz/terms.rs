@@ -258,6 +258,9 @@ fn principal(
     identifier.map_or_else(|| Principal::not(id(Identifier::Any(true))), id)
 }
 
+/// A comma or a space. HTTP/2 brings the spaces around a value that HTTP/1.1 strips.
+const ODD_VALUE: &str = r"\C*[\s,]\C*";
+
 /// A header. Envoy joins the values of one that is given several times with commas: each may be the one that the workload
 /// looks at.
 fn header(name: &str, pattern: Pattern<'_>, leaning: Leaning) -> Principal {
@@ -267,7 +270,7 @@ fn header(name: &str, pattern: Pattern<'_>, leaning: Leaning) -> Principal {
         (Pattern::Present, _) => id(Identifier::Header(matchers::header_present(name))),
         (_, Leaning::NoMatch) => plain,
         (Pattern::Exact(text) | Pattern::Prefix(text) | Pattern::Suffix(text), Leaning::Match) => {
-            let several = vec![of(matchers::contains(",")), of(matchers::contains(text))];
+            let several = vec![of(matchers::regex(ODD_VALUE)), of(matchers::contains(text))];
             Principal::any_of(vec![plain, all_ids(several)])
         }
     }
