@@ -251,6 +251,7 @@ impl<'r> Asked<'_, 'r> {
             protocol: Protocol::Http.of_cluster(),
             policy: &policy,
             subject_alt_names: &[],
+            peers: None,
             health_check: None,
             rule: None,
             defaults: settings::cluster_defaults(&mut view),

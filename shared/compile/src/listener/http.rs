@@ -47,7 +47,7 @@ pub(crate) struct Http<'a> {
     /// How paths are normalised before anything looks at them.
     pub(crate) normalization: NormalizationType,
     /// Whether paths that are not plain are sent back: where policies are applied.
-    strict: bool,
+    pub(crate) strict: bool,
     /// Where accesses are logged, if anywhere.
     pub(crate) access_log: Vec<log::AccessLog>,
 }

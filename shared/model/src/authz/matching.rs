@@ -166,10 +166,25 @@ fn header(http: &Http, name: &str, pattern: Pattern<'_>, leaning: Leaning) -> bo
     if values.is_empty() {
         return false;
     }
-    let joined = values.join(",");
-    let single =
-        leaning == Leaning::Match && joined.split(',').any(|value| pattern.matches(value.trim()));
-    pattern == Pattern::Present || pattern.matches(&joined) || single
+    match leaning {
+        _ if pattern == Pattern::Present => true,
+        Leaning::NoMatch => {
+            let joined = values.join(",");
+            pattern.matches(&joined) && !(splits(name, pattern) && joined.contains(','))
+        }
+        Leaning::Match => {
+            let parts = values.iter().flat_map(|value| value.split(','));
+            let mut parts = values.iter().copied().chain(parts.map(str::trim));
+            parts.any(|value| pattern.matches(value))
+        }
+    }
+}
+
+/// Whether a comma in a header tells values apart that the pattern may not be meant for. Not in `User-Agent`, whose one value
+/// may have commas, and of which Envoy hands on only one.
+pub fn splits(name: &str, pattern: Pattern<'_>) -> bool {
+    let open = matches!(pattern, Pattern::Prefix(_) | Pattern::Suffix(_));
+    open && !name.eq_ignore_ascii_case("user-agent")
 }
 
 /// Whether a host, perhaps with a port, a trailing dot, or both, is meant by a value.

@@ -17,7 +17,10 @@ use xds::pb::envoy::r#type::matcher::v3::{ListStringMatcher, MetadataMatcher};
 use xds::pb::envoy::r#type::v3::HttpStatus;
 
 use super::matchers;
-use super::{HTTP_FILTER, NETWORK_FILTER, Rules, http_filter, network_filter, rules};
+use super::{
+    CUSTOM_NOTES, HTTP_FILTER, NETWORK_FILTER, Rules, headers as of_headers, http_filter,
+    is_custom, network_filter, rules,
+};
 use crate::listener::{self, Filter};
 use crate::translate::pb;
 
@@ -41,9 +44,7 @@ pub(crate) struct Provider<'a> {
 pub(crate) fn custom<'a, 'p>(
     policies: &'a [Policy<'p>],
 ) -> impl Iterator<Item = &'a Policy<'p>> + use<'a, 'p> {
-    policies
-        .iter()
-        .filter(|it| it.spec.action == AuthorizationAction::Custom && !it.dry_run)
+    policies.iter().filter(|it| is_custom(it) && !it.dry_run)
 }
 
 /// The HTTP filters; without a provider, what the policies match is denied.
@@ -56,11 +57,13 @@ pub(crate) fn http_filters(
         return Vec::new();
     }
     let rules = rules(&policies, AuthorizationAction::Custom, Protocol::Http);
+    let headers_noted = of_headers::notes(policies.iter().copied(), CUSTOM_NOTES).into_iter();
     let Some((ask, provider)) = provider.and_then(|it| Some((http_services(it)?, it))) else {
-        return vec![http_filter(Rules {
+        let deny = http_filter(Rules {
             enforced: Some(rules),
             shadow: None,
-        })];
+        });
+        return headers_noted.chain([deny]).collect();
     };
     let note = http_filter(Rules {
         enforced: None,
@@ -97,7 +100,7 @@ pub(crate) fn http_filters(
         ..Default::default()
     };
     let ask = listener::http_extension("envoy.filters.http.ext_authz", pb::any(&config));
-    vec![note, ask]
+    headers_noted.chain([note, ask]).collect()
 }
 
 /// The network filters. Only a provider of gRPC can be asked about connections.

@@ -8,6 +8,7 @@
 use model::authz::matching::Pattern;
 use pb::header_matcher::HeaderMatchSpecifier;
 use pb::string_matcher::MatchPattern;
+use xds::pb::envoy::config::rbac::v3::{MetadataSource, SourcedMetadata, principal::Identifier};
 use xds::pb::envoy::r#type::matcher::v3 as matcher;
 
 use crate::translate::pb;
@@ -89,6 +90,23 @@ pub(super) fn namespace(pattern: Pattern<'_>) -> pb::StringMatcher {
 /// The SPIFFE ID of a service account, in any trust domain.
 pub(super) fn account((namespace, name): (&str, &str)) -> pb::StringMatcher {
     string(Pattern::Suffix(&format!("/ns/{namespace}/sa/{name}")))
+}
+
+/// What a filter noted of the request.
+pub(super) fn metadata(filter: &str, path: &[&str], value: matcher::ValueMatcher) -> Identifier {
+    use matcher::metadata_matcher::{PathSegment, path_segment::Segment};
+    let path = path.iter().map(|name| PathSegment {
+        segment: Some(Segment::Key((*name).into())),
+    });
+    Identifier::SourcedMetadata(SourcedMetadata {
+        metadata_matcher: Some(matcher::MetadataMatcher {
+            filter: filter.into(),
+            path: path.collect(),
+            value: Some(value),
+            ..Default::default()
+        }),
+        metadata_source: MetadataSource::Dynamic.into(),
+    })
 }
 
 /// A text in metadata.

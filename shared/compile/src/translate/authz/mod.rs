@@ -5,6 +5,7 @@
 //! *Invariant:* a policy that cannot be translated in whole denies more than it says, never less.
 
 pub(crate) mod ext_authz;
+mod headers;
 mod matchers;
 mod terms;
 
@@ -28,6 +29,19 @@ const AUDIT_PREFIX: &str = "audit_";
 const DRY_RUN_ALLOW_PREFIX: &str = "istio_dry_run_allow_";
 const DRY_RUN_DENY_PREFIX: &str = "istio_dry_run_deny_";
 
+/// Where headers are noted for policies: `CUSTOM` ones are applied before the others, and what they ask may change headers.
+const NOTES: &str = "weft.headers";
+const CUSTOM_NOTES: &str = "weft.headers.custom";
+
+/// Where a rule stands.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    /// The namespace of its policy.
+    namespace: &'a str,
+    /// Where headers are noted for it.
+    notes: &'static str,
+}
+
 /// Rules that decide, and rules that are only counted, under a prefix.
 #[derive(Default)]
 struct Rules {
@@ -37,8 +51,10 @@ struct Rules {
 
 /// The HTTP filters of policies, `CUSTOM` ones apart.
 pub(crate) fn http_filters(policies: &[Policy<'_>]) -> Vec<HttpFilter> {
+    let others = policies.iter().filter(|it| !is_custom(it));
+    let notes = headers::notes(others, NOTES).into_iter();
     let rules = steps(policies, Protocol::Http).into_iter();
-    rules.map(http_filter).collect()
+    notes.chain(rules.map(http_filter)).collect()
 }
 
 /// The network filters of policies, `CUSTOM` ones apart.
@@ -102,10 +118,18 @@ fn rules(policies: &[&Policy<'_>], action: AuthorizationAction, protocol: Protoc
     let leaning = Leaning::of(action);
     let mut translated = std::collections::HashMap::new();
     for policy in policies {
-        for (at, rule) in policy.spec.rules.iter().enumerate() {
+        for (index, rule) in policy.spec.rules.iter().enumerate() {
             if let Some(meaning) = Meaning::of(rule, leaning, protocol) {
-                let rule = terms::policy(&meaning, leaning, &policy.key.namespace);
-                translated.insert(rule_name(policy, at), rule);
+                let at = At {
+                    namespace: &policy.key.namespace,
+                    notes: if is_custom(policy) {
+                        CUSTOM_NOTES
+                    } else {
+                        NOTES
+                    },
+                };
+                let rule = terms::policy(&meaning, leaning, at);
+                translated.insert(rule_name(policy, index), rule);
             }
         }
     }
@@ -120,6 +144,10 @@ fn rules(policies: &[&Policy<'_>], action: AuthorizationAction, protocol: Protoc
         policies: translated,
         ..Default::default()
     }
+}
+
+fn is_custom(policy: &Policy<'_>) -> bool {
+    policy.spec.action == AuthorizationAction::Custom
 }
 
 /// The name of a rule, as in Istio: `ns[default]-policy[p]-rule[0]`.

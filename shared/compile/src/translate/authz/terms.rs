@@ -6,20 +6,19 @@ use model::authz::matching::{
     Pattern, is_exact_path, is_template, literal_parts, request_principal, service_account,
 };
 use model::authz::terms::{Attribute, Leaning, Meaning, Term};
-use xds::pb::envoy::config::rbac::v3::{
-    MetadataSource, Permission, Policy, Principal, SourcedMetadata, permission, principal,
-};
+use xds::pb::envoy::config::rbac::v3::{Permission, Policy, Principal, permission, principal};
 use xds::pb::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
 use xds::pb::envoy::r#type::matcher::v3 as matcher;
 
 use super::matchers::{self, string};
+use super::{At, headers};
 use crate::listener::cidr_range;
 use crate::translate::{jwt, pb};
 use permission::Rule;
 use principal::Identifier;
 
-/// A rule of a policy of this namespace.
-pub(super) fn policy(meaning: &Meaning<'_>, leaning: Leaning, namespace: &str) -> Policy {
+/// A rule of a policy.
+pub(super) fn policy(meaning: &Meaning<'_>, leaning: Leaning, at: At<'_>) -> Policy {
     let permissions = meaning.operations.iter().map(|terms| {
         let rules = terms.iter().flat_map(|term| {
             both(term, leaning, &|value, leaning| {
@@ -31,7 +30,7 @@ pub(super) fn policy(meaning: &Meaning<'_>, leaning: Leaning, namespace: &str) -
     let principals = meaning.sources.iter().map(|terms| {
         let ids = terms.iter().flat_map(|term| {
             both(term, leaning, &|value, leaning| {
-                principal(&term.attribute, value, leaning, namespace)
+                principal(&term.attribute, value, leaning, at)
             })
         });
         all_ids(ids.collect())
@@ -44,7 +43,7 @@ pub(super) fn policy(meaning: &Meaning<'_>, leaning: Leaning, namespace: &str) -
 }
 
 /// Something that Envoy can combine.
-trait Combine: Sized {
+pub(super) trait Combine: Sized {
     fn any_of(these: Vec<Self>) -> Self;
     fn not(this: Self) -> Self;
 }
@@ -88,7 +87,7 @@ fn rule(rule: Rule) -> Permission {
     Permission { rule: Some(rule) }
 }
 
-fn id(identifier: Identifier) -> Principal {
+pub(super) fn id(identifier: Identifier) -> Principal {
     Principal {
         identifier: Some(identifier),
     }
@@ -102,7 +101,7 @@ fn all_rules(rules: Vec<Permission>) -> Permission {
     }
 }
 
-fn all_ids(ids: Vec<Principal>) -> Principal {
+pub(super) fn all_ids(ids: Vec<Principal>) -> Principal {
     if ids.is_empty() {
         id(Identifier::Any(true))
     } else {
@@ -218,12 +217,7 @@ fn path(value: &str, leaning: Leaning) -> Permission {
     }
 }
 
-fn principal(
-    attribute: &Attribute<'_>,
-    value: &str,
-    leaning: Leaning,
-    namespace: &str,
-) -> Principal {
+fn principal(attribute: &Attribute<'_>, value: &str, leaning: Leaning, at: At<'_>) -> Principal {
     let pattern = Pattern::of(value);
     let authenticated = |name| {
         Identifier::Authenticated(principal::Authenticated {
@@ -240,7 +234,7 @@ fn principal(
         }
         Attribute::SourceNamespace => Some(authenticated(matchers::namespace(pattern))),
         Attribute::SourceServiceAccount => {
-            let account = matchers::account(service_account(value, namespace));
+            let account = matchers::account(service_account(value, at.namespace));
             Some(authenticated(account))
         }
         Attribute::RequestPrincipal => {
@@ -252,28 +246,12 @@ fn principal(
         Attribute::RequestAudiences => claim(&["aud"]),
         Attribute::RequestPresenter => claim(&["azp"]),
         Attribute::RequestClaim(path) => claim(path),
-        Attribute::RequestHeader(name) => return header(name, pattern, leaning),
+        Attribute::RequestHeader(name) => {
+            return headers::principal(name, pattern, leaning, at.notes);
+        }
         _ => None,
     };
     identifier.map_or_else(|| Principal::not(id(Identifier::Any(true))), id)
-}
-
-/// A comma or a space. HTTP/2 brings the spaces around a value that HTTP/1.1 strips.
-const ODD_VALUE: &str = r"\C*[\s,]\C*";
-
-/// A header. Envoy joins the values of one that is given several times with commas: each may be the one that the workload
-/// looks at.
-fn header(name: &str, pattern: Pattern<'_>, leaning: Leaning) -> Principal {
-    let of = |string| id(Identifier::Header(matchers::header(name, string)));
-    let plain = of(string(pattern));
-    match (pattern, leaning) {
-        (Pattern::Present, _) => id(Identifier::Header(matchers::header_present(name))),
-        (_, Leaning::NoMatch) => plain,
-        (Pattern::Exact(text) | Pattern::Prefix(text) | Pattern::Suffix(text), Leaning::Match) => {
-            let several = vec![of(matchers::regex(ODD_VALUE)), of(matchers::contains(text))];
-            Principal::any_of(vec![plain, all_ids(several)])
-        }
-    }
 }
 
 fn claim_text(name: &str, pattern: Pattern<'_>) -> Identifier {
@@ -282,18 +260,8 @@ fn claim_text(name: &str, pattern: Pattern<'_>) -> Identifier {
 
 /// A claim of the token that was verified.
 fn claim(path: &[&str], value: matcher::ValueMatcher) -> Identifier {
-    use matcher::metadata_matcher::{PathSegment, path_segment::Segment};
-    let names = std::iter::once(&jwt::PAYLOAD).chain(path);
-    let path = names.map(|name| PathSegment {
-        segment: Some(Segment::Key((*name).into())),
-    });
-    Identifier::SourcedMetadata(SourcedMetadata {
-        metadata_matcher: Some(matcher::MetadataMatcher {
-            filter: jwt::FILTER.into(),
-            path: path.collect(),
-            value: Some(value),
-            ..Default::default()
-        }),
-        metadata_source: MetadataSource::Dynamic.into(),
-    })
+    let path: Vec<&str> = std::iter::once(jwt::PAYLOAD)
+        .chain(path.iter().copied())
+        .collect();
+    matchers::metadata(jwt::FILTER, &path, value)
 }

@@ -7,6 +7,7 @@ mod corpus;
 mod jwt;
 mod oracle;
 mod random;
+mod tokens;
 
 use std::collections::BTreeSet;
 

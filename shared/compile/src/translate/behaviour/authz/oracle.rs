@@ -52,14 +52,14 @@ fn matches(policy: &Value, request: &Request, deny: bool) -> bool {
             return false;
         }
         let either = |items: &Value, field: &str| {
-            let items = list(items);
-            items.is_empty() || items.into_iter().any(|item| object(&item[field], request))
+            let mut items = list(items).into_iter().peekable();
+            items.peek().is_none() || items.any(|item| object(&item[field], request, deny))
         };
         either(&rule["from"], "source")
             && either(&rule["to"], "operation")
             && list(&rule["when"])
                 .into_iter()
-                .all(|when| condition(when, request))
+                .all(|when| condition(when, request, deny))
     })
 }
 
@@ -87,7 +87,7 @@ fn asks_for_http(rule: &Value) -> bool {
 }
 
 /// Every field of a source or an operation.
-fn object(fields: &Value, request: &Request) -> bool {
+fn object(fields: &Value, request: &Request, deny: bool) -> bool {
     fields.as_object().unwrap().iter().all(|(field, values)| {
         let (name, negative) = match field.strip_prefix("not") {
             Some(rest) => (rest[..1].to_lowercase() + &rest[1..], true),
@@ -98,22 +98,22 @@ fn object(fields: &Value, request: &Request) -> bool {
         }
         let found = list(values)
             .into_iter()
-            .any(|value| attribute(&name, value.as_str().unwrap(), request));
+            .any(|value| attribute(&name, value.as_str().unwrap(), request, deny != negative));
         found != negative
     })
 }
 
-fn condition(when: &Value, request: &Request) -> bool {
+fn condition(when: &Value, request: &Request, deny: bool) -> bool {
     let key = when["key"].as_str().unwrap();
     if request.method.is_none() && key.starts_with("request.") {
         return true;
     }
-    let any = |values: &Value| {
+    let any = |values: &Value, deny: bool| {
         list(values)
             .into_iter()
-            .any(|value| attribute(key, value.as_str().unwrap(), request))
+            .any(|value| attribute(key, value.as_str().unwrap(), request, deny))
     };
-    (when["values"].is_null() || any(&when["values"])) && !any(&when["notValues"])
+    (when["values"].is_null() || any(&when["values"], deny)) && !any(&when["notValues"], !deny)
 }
 
 /// Exact, prefix (`abc*`), suffix (`*abc`) and presence (`*`) match.
@@ -129,7 +129,9 @@ fn text(value: &str, is: &str) -> bool {
     }
 }
 
-fn attribute(name: &str, value: &str, request: &Request) -> bool {
+/// Of a header that is given several times, one value is enough to deny, and all are needed to allow: the documentation does not
+/// say, so the one that cannot let the wrong request through.
+fn attribute(name: &str, value: &str, request: &Request, deny: bool) -> bool {
     let claims = request.claims.as_ref();
     match name {
         // All connections here are plaintext: there is no peer identity to match.
@@ -172,11 +174,18 @@ fn attribute(name: &str, value: &str, request: &Request) -> bool {
                 .collect();
             match keys[0] {
                 "request.headers" => {
-                    let header = request
+                    let mut given = request
                         .headers
                         .iter()
-                        .find(|(own, _)| own.eq_ignore_ascii_case(keys[1]));
-                    header.is_some_and(|(_, is)| text(value, is))
+                        .filter(|(own, _)| own.eq_ignore_ascii_case(keys[1]))
+                        .map(|(_, is)| text(value, is))
+                        .peekable();
+                    given.peek().is_some()
+                        && if deny {
+                            given.any(|it| it)
+                        } else {
+                            given.all(|it| it)
+                        }
                 }
                 "request.auth.claims" => claims.is_some_and(|claims| {
                     claim(

@@ -113,6 +113,9 @@ const KEYS: [&str; 12] = [
     "source.namespace",
 ];
 
+/// Teams said several times.
+const TEAMS: [(&str, &str); 3] = [("x-team", "blue"), ("x-team", "red"), ("X-Team", "blue")];
+
 /// Puts values under a field, or under its negation.
 fn put(to: &mut Value, field: &str, values: &[&str], chance: &mut Chance) {
     let name = match chance.below(4) {
@@ -208,8 +211,10 @@ fn request(chance: &mut Chance, issuer: &Issuer) -> (Request, Option<String>) {
         claims
     });
     let mut headers = Vec::new();
-    if chance.below(2) == 0 {
-        headers.push(("x-team", chance.one(&["red", "blue", "reddish"])));
+    match chance.below(4) {
+        0 | 1 => headers.push(("x-team", chance.one(&["red", "blue", "reddish"]))),
+        2 => headers.extend(chance.one(&[&TEAMS[..], &TEAMS[1..], &TEAMS[..2]])),
+        _ => {}
     }
     let token = claims.as_ref().map(|claims| issuer.token(claims));
     let request = Request {
