@@ -66,6 +66,7 @@ pub async fn make(flags: &CredentialFlags, vault: &impl Vault) -> anyhow::Result
     let record = CredentialRecord {
         identity: identity.clone(),
         workload: account.clone(),
+        workload_uid: None,
         created: Timestamp::now(),
     };
     // The file first: a record without its credential would be nobody's.

@@ -25,7 +25,7 @@ pub enum Role {
     Viewer,
     /// Change resources, roll back, send heartbeats.
     Editor,
-    /// Hand out bootstraps: the credentials of workloads.
+    /// Hand out bootstraps with the credentials of workloads, and revoke these.
     Admin,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use model::{Key, Kind, Object, Revision};
 use serde_json::Value;
-use store::{Author, Op, Store};
+use store::{Author, Member, Op, Store, Vault};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -27,9 +27,13 @@ const CATCH_UP: Duration = Duration::from_secs(5);
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn Store>,
+    /// The same store, where the values are that it does not understand.
+    pub(crate) vault: Arc<dyn Vault>,
     pub(crate) limits: Limits,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) pushers: Pushers,
+    /// The live replicas of the certificate issuer.
+    pub(crate) issuers: watch::Receiver<Vec<Member>>,
     pub(crate) peers: Peers,
     pub(crate) beats: mpsc::Sender<Beat>,
     pub(crate) shutdown: CancellationToken,

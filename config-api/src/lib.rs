@@ -9,6 +9,7 @@ mod access;
 mod app;
 mod condition;
 mod config;
+mod credentials;
 mod http;
 mod identity;
 mod k8s;

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use model::Revision;
-use store::{Member, Store};
+use store::{Member, Store, Vault};
 use telemetry::{Health, Metrics, TaskError, Tasks};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -30,7 +30,7 @@ use crate::identity::{Followers, Gate, Guard, PROOF, Proof};
 use crate::liveness::{self, Freeze, Peers};
 use crate::pushers::{self, Pushers};
 use crate::view::{self, View};
-use crate::{identity, k8s, members, v1};
+use crate::{credentials, identity, k8s, members, v1};
 
 /// The service could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,7 @@ pub struct Server {
     address: SocketAddr,
     config: Config,
     store: Arc<dyn Store>,
+    vault: Arc<dyn Vault>,
     gate: Gate,
     followers: Followers,
     tls: Option<tls::Files>,
@@ -65,7 +66,7 @@ impl Server {
     ///
     /// # Errors
     /// If the flags would leave a door open by accident, a file of theirs cannot be used, or the address cannot be had.
-    pub async fn bind(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
+    pub async fn bind<S: Store + Vault>(config: Config, store: Arc<S>) -> Result<Self, StartError> {
         let address = config.listen;
         (config.access).check(address, config.insecure_published_on_loopback_only)?;
         let (gate, followers) = Gate::new(&config.access)?;
@@ -78,6 +79,7 @@ impl Server {
             listener,
             address,
             config,
+            vault: store.clone(),
             store,
             gate,
             followers,
@@ -101,12 +103,18 @@ impl Server {
             address,
             config,
             store,
+            vault,
             gate,
             followers,
             tls,
             http,
         } = self;
         let (health, metrics) = (Health::default(), Metrics::install());
+        if config.insecure_plaintext_xds {
+            warn!(
+                "--insecure-plaintext-xds: bootstraps hold no credentials, and proxies talk to pushers in the clear"
+            );
+        }
         let mut tasks = Tasks::new(shutdown.clone());
 
         let (views, view) = watch::channel(View::new(&config.domain, &config.root_namespace));
@@ -124,6 +132,19 @@ impl Server {
             watch_pushers(
                 pushers.clone(),
                 health.check("pushers", "not looked for yet"),
+            ),
+        );
+        let (members, issuers) = watch::channel(Vec::<Member>::new());
+        tasks.spawn_until_shutdown(
+            "issuers",
+            members::follow(store.clone(), credentials::ISSUER, members),
+        );
+        tasks.spawn_until_shutdown(
+            "revocation",
+            credentials::revoke_orphans(
+                vault.clone(),
+                view.clone(),
+                health.check("revocation", "the credentials were not read yet"),
             ),
         );
         let (members, peers) = watch::channel(Vec::<Member>::new());
@@ -167,8 +188,10 @@ impl Server {
                 config.request_timeout,
             ),
             pushers: Pushers::new(pushers, config.pusher_deadline),
+            issuers,
             config,
             store,
+            vault,
             view,
             shutdown: shutdown.clone(),
             committed: AtomicI64::default(),

@@ -5,13 +5,14 @@
 mod apply;
 mod batch;
 mod bootstrap;
+mod credentials;
 mod documents;
 mod heartbeat;
 mod history;
 pub(crate) mod openapi;
 mod proxies;
 
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 
 use crate::access::{Needs, Role, Routes};
 
@@ -56,6 +57,16 @@ pub(crate) fn routes() -> Routes {
             // A bootstrap is what a workload proves its identity with.
             only(Role::Admin),
             get(bootstrap::bootstrap).post(bootstrap::bootstrap),
+        )
+        .route(
+            "/v1/namespaces/{namespace}/workloads/{name}/credentials",
+            only(Role::Admin),
+            get(credentials::list).delete(credentials::revoke_all),
+        )
+        .route(
+            "/v1/namespaces/{namespace}/workloads/{name}/credentials/{id}",
+            only(Role::Admin),
+            delete(credentials::revoke_one),
         )
         .route(
             HEARTBEAT,

@@ -59,6 +59,13 @@ impl View {
         Beside(mesh)
     }
 
+    /// Whether what is stored under a key cannot be decoded.
+    pub(crate) fn is_damaged(&self, key: &Key) -> bool {
+        self.undecodable
+            .values()
+            .any(|value| value.key.as_ref() == Some(key))
+    }
+
     /// The namespaces in use.
     pub(crate) fn namespaces(&self) -> BTreeSet<Arc<str>> {
         self.objects.keys().map(|k| k.namespace.clone()).collect()

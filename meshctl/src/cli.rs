@@ -77,8 +77,11 @@ pub(crate) enum Command {
     History(History),
     /// Undo changes, in one revision
     Rollback(Rollback),
-    /// Print the Envoy bootstrap of a workload
+    /// Print an Envoy bootstrap of a workload, with a new credential in it
     Bootstrap(Bootstrap),
+    /// Show or revoke the credentials of a workload
+    #[command(subcommand)]
+    Credentials(WorkloadCredentials),
     /// Show which proxies run the current configuration, which are behind, and which refused it
     #[command(visible_alias = "ps")]
     ProxyStatus(ProxyStatus),
@@ -229,6 +232,36 @@ pub(crate) struct Bootstrap {
     /// As JSON or YAML
     #[arg(long, short, default_value = "yaml")]
     pub(crate) output: Form,
+}
+
+/// What to do with the credentials that bootstraps gave to a workload.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkloadCredentials {
+    /// Show those that are valid, oldest first; never what they are
+    List(ListCredentials),
+    /// Revoke credentials: who holds one loses its streams at once, and gets no certificate any more
+    Revoke(RevokeCredentials),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListCredentials {
+    /// The name of its WorkloadEntry
+    pub(crate) workload: String,
+    /// How to show them
+    #[arg(long, short, default_value = "table")]
+    pub(crate) output: TableForm,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeCredentials {
+    /// The name of its WorkloadEntry
+    pub(crate) workload: String,
+    /// Which, as the list shows them
+    #[arg(required_unless_present = "all", value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// All of the workload
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

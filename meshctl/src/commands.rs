@@ -4,6 +4,7 @@
 
 mod apply;
 mod bootstrap;
+mod credentials;
 mod delete;
 mod describe;
 mod diff;
@@ -73,6 +74,7 @@ pub(crate) async fn run(cli: Cli, out: &mut Output) -> Result<Exit, Error> {
         Command::History(history) => history::run(&mut context, &history).await,
         Command::Rollback(rollback) => history::rollback(&mut context, &rollback).await,
         Command::Bootstrap(bootstrap) => bootstrap::run(&mut context, &bootstrap).await,
+        Command::Credentials(what) => credentials::run(&mut context, &what).await,
         Command::ProxyStatus(status) => proxies::status(&mut context, &status).await,
         Command::ProxyConfig(config) => proxies::config(&mut context, &config).await,
         Command::Version(version) => version::run(&mut context, &version).await,

@@ -4,6 +4,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod config;
+pub(crate) mod credentials;
 pub(crate) mod describe;
 pub(crate) mod diff;
 pub(crate) mod explain;

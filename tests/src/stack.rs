@@ -50,12 +50,13 @@ pub async fn config_api(
     etcd: SocketAddr,
     prefix: &str,
 ) -> Result<Process> {
-    let args = flags(&[
+    let mut args = flags(&[
         ("--listen", listen.to_string()),
         ("--etcd-endpoints", format!("http://{etcd}")),
         ("--etcd-prefix", prefix.to_owned()),
         ("--pusher-deadline", "10s".to_owned()),
     ]);
+    args.push("--insecure-plaintext-xds".to_owned());
     service(run, "config-api", name, &args, listen).await
 }
 

@@ -122,6 +122,7 @@ pub(crate) async fn credential(store: &EtcdStore, identity: &str, workload: &str
     let record = CredentialRecord {
         identity: identity.parse::<Identity>().unwrap(),
         workload: workload.to_owned(),
+        workload_uid: None,
         created: jiff::Timestamp::now(),
     };
     let put = VaultOp::Put {

@@ -1,33 +1,50 @@
-//! An Envoy bootstrap for a workload: who it is, and where its pushers are.
+//! An Envoy bootstrap for a workload: who it is, what it proves that with, and where its issuers and pushers are.
 //!
-//! *Invariant:* a bootstrap holds no policy; everything but the way to the pushers comes over that way.
+//! *Invariant:* a bootstrap holds no policy; everything but the way to issuers and pushers comes over that way. The
+//! credential in it is shown this once.
+
+mod config;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::{Key, Kind, Object};
-use serde_json::{Value, json};
+use store::Member;
 
 use crate::app::App;
+use crate::credentials;
 use crate::http::negotiate::Accept;
 use crate::http::query::{Params, invalid};
 use crate::http::status::{Result, Status};
 use crate::http::warning;
 use crate::rendezvous;
+use config::{Identified, Place};
 
 /// Where a pusher listens when none has registered yet.
 const USUAL_PUSHER: &str = "127.0.0.1:18000";
 
+/// Where an issuer listens when none has registered yet.
+const USUAL_ISSUER: &str = "127.0.0.1:18010";
+
+/// `POST …/bootstrap`, and `GET` where a bootstrap holds no credential.
 pub(super) async fn bootstrap(
     State(app): State<Arc<App>>,
     Path((namespace, name)): Path<(String, String)>,
     params: Params,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response> {
     let accept = Accept::of(&headers, &[])?;
+    let plaintext = app.config.insecure_plaintext_xds;
+    if !plaintext && method != Method::POST {
+        return Err(Status::method_not_allowed(
+            "a bootstrap holds a new credential, which is made and shown once; ask for it with POST",
+            "POST",
+        ));
+    }
     let key = Key::new(Kind::WorkloadEntry, namespace, name);
     let workload = app.store.get(&key).await?.ok_or_else(|| {
         Status::not_found(&key).within("a workload is a WorkloadEntry; apply it first")
@@ -38,22 +55,42 @@ pub(super) async fn bootstrap(
         Some(other) => return Err(invalid("type", other, "must be sidecar or gateway")),
         None => role(&app, &workload).await,
     };
-    let node = format!("{role}~{}~{}", key.namespace, key.name);
-    let pushers = pushers(&app, &node);
     let options = Options::of(&params)?;
-    let registered: &[String] = if pushers.is_empty() {
-        &[USUAL_PUSHER.to_owned()]
-    } else {
-        &pushers
+    let node = format!("{role}~{}~{}", key.namespace, key.name);
+    let mut warnings = Vec::new();
+    let mut known = |members: &[Member], what: &str, usual: &str| {
+        let addresses = addresses(members, &node);
+        if !addresses.is_empty() {
+            return addresses;
+        }
+        warnings.push(format!(
+            "no {what} is registered; the bootstrap names the usual address, {usual}"
+        ));
+        vec![usual.to_owned()]
     };
-    let body = config(&node, &workload, registered, &options)?;
+    let pushers = Place::all(&known(&app.pushers.members(), "pusher", USUAL_PUSHER))?;
+    let body = if plaintext {
+        config::plaintext(&node, &workload, &pushers, &options)
+    } else {
+        let issuers = app.issuers.borrow().clone();
+        let issuers = Place::all(&known(&issuers, "issuer", USUAL_ISSUER))?;
+        let identity = credentials::identity(&app, &workload)?;
+        let bundle = credentials::bundle(&app).await?;
+        let (credential, record) = credentials::make(identity, &workload);
+        credentials::store(&app, &credential, &record).await?;
+        let identified = Identified {
+            credential: &credential,
+            bundle: &bundle,
+            issuers: &issuers,
+            trust_domain: &app.config.trust_domain,
+            system_namespace: &app.config.system_namespace,
+        };
+        config::identified(&node, &workload, &pushers, &options, &identified)
+    };
     let mut response = accept.respond(StatusCode::OK, &body);
-    if pushers.is_empty() {
-        let text = format!(
-            "no pusher is registered; the bootstrap names the usual address, {USUAL_PUSHER}"
-        );
-        warning::add(response.headers_mut(), [text.as_str()]);
-    }
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    warning::add(headers, warnings.iter().map(String::as_str));
     Ok(response)
 }
 
@@ -84,9 +121,8 @@ async fn role(app: &App, workload: &Object) -> &'static str {
     }
 }
 
-/// The live pushers' addresses, the owner of this node first, the others in the order in which they would succeed it.
-fn pushers(app: &App, node: &str) -> Vec<String> {
-    let members = app.pushers.members();
+/// The addresses of live members, the owner of this node first, the others in the order in which they would succeed it.
+fn addresses(members: &[Member], node: &str) -> Vec<String> {
     let instances: Vec<&str> = members.iter().map(|m| m.instance.as_str()).collect();
     rendezvous::order(node, &instances)
         .into_iter()
@@ -129,99 +165,4 @@ impl Options {
             admin_port,
         })
     }
-}
-
-fn config(node: &str, workload: &Object, pushers: &[String], options: &Options) -> Result<Value> {
-    let runtime = [
-        json!({"name": RUNTIME, "rtds_layer": {"name": RUNTIME, "rtds_config": source("1s")}}),
-        // What somebody sets by hand on the admin port wins.
-        json!({"name": "admin", "admin_layer": {}}),
-    ];
-    let metadata = &workload.metadata;
-    let service = metadata
-        .labels
-        .get("app")
-        .map_or(metadata.name.as_str(), String::as_str);
-    let mut node = json!({
-        "id": node, "cluster": format!("{service}.{}", metadata.namespace),
-        "metadata": {"NAMESPACE": metadata.namespace, "NAME": metadata.name, "LABELS": metadata.labels},
-    });
-    if let Some(locality) = workload.spec["locality"].as_str() {
-        let mut parts = locality.split('/');
-        for field in ["region", "zone", "sub_zone"] {
-            if let Some(part) = parts.next().filter(|p| !p.is_empty()) {
-                node["locality"][field] = part.into();
-            }
-        }
-    }
-    Ok(json!({
-        "node": node,
-        "admin": {"address": socket(&options.admin_address, options.admin_port)},
-        "dynamic_resources": {
-            "ads_config": {
-                "api_type": options.api_type,
-                "transport_api_version": "V3",
-                "set_node_on_first_message_only": true,
-                "grpc_services": [{"envoy_grpc": {
-                    "cluster_name": "weft-xds",
-                    "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}},
-                }}],
-            },
-            "cds_config": source("0s"),
-            "lds_config": source("0s"),
-        },
-        "layered_runtime": {"layers": runtime},
-        "static_resources": {"clusters": [xds_cluster(pushers)?]},
-    }))
-}
-
-/// A configuration source: the ADS stream.
-fn source(initial_fetch_timeout: &str) -> Value {
-    json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": initial_fetch_timeout})
-}
-
-/// The runtime layer of every proxy: what all RuntimeLayers that hold for it set together.
-const RUNTIME: &str = "weft";
-
-fn xds_cluster(pushers: &[String]) -> Result<Value> {
-    let mut named = false;
-    let mut localities = Vec::new();
-    for (priority, pusher) in pushers.iter().enumerate() {
-        let (host, port) = pusher
-            .rsplit_once(':')
-            .and_then(|(h, p)| Some((h.trim_matches(['[', ']']), p.parse::<u16>().ok()?)))
-            .ok_or_else(|| {
-                Status::internal(format!(
-                    "a pusher registered {pusher:?}, which is not host:port"
-                ))
-            })?;
-        named |= host.parse::<IpAddr>().is_err();
-        // One priority each: an Envoy goes to the next pusher only when the one before is away.
-        localities.push(json!({
-            "priority": priority,
-            "lb_endpoints": [{"endpoint": {"address": socket(host, port.into())}}],
-        }));
-    }
-    let http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    Ok(json!({
-        "name": "weft-xds",
-        "type": if named { "STRICT_DNS" } else { "STATIC" },
-        "connect_timeout": "1s",
-        "load_assignment": {"cluster_name": "weft-xds", "endpoints": localities},
-        // A pusher that refuses connections is left for a while, so that the next priority gets its turn.
-        "outlier_detection": {
-            "consecutive_5xx": 3, "consecutive_gateway_failure": 3, "enforcing_consecutive_gateway_failure": 100,
-            "interval": "1s", "base_ejection_time": "5s", "max_ejection_percent": 100,
-        },
-        "typed_extension_protocol_options": {http: {
-            "@type": format!("type.googleapis.com/{http}"),
-            "explicit_http_config": {"http2_protocol_options": {
-                "connection_keepalive": {"interval": "5s", "timeout": "3s"},
-            }},
-        }},
-    }))
-}
-
-fn socket(address: &str, port: u32) -> Value {
-    json!({"socket_address": {"address": address, "port_value": port}})
 }

@@ -14,7 +14,7 @@ type Route = (
 );
 
 /// Every route of `/v1`.
-const ROUTES: [Route; 12] = [
+const ROUTES: [Route; 14] = [
     ("/v1/openapi.json", &["get"], "This document", &[], false),
     (
         "/v1/apply",
@@ -70,8 +70,22 @@ const ROUTES: [Route; 12] = [
     (
         "/v1/namespaces/{namespace}/workloads/{name}/bootstrap",
         &["get", "post"],
-        "An Envoy bootstrap",
+        "An Envoy bootstrap with a new credential (POST); without one, where xDS is served without TLS",
         &["variant", "type", "adminAddress", "adminPort"],
+        false,
+    ),
+    (
+        "/v1/namespaces/{namespace}/workloads/{name}/credentials",
+        &["get", "delete"],
+        "The credentials of a workload; revokes all of them",
+        &[],
+        false,
+    ),
+    (
+        "/v1/namespaces/{namespace}/workloads/{name}/credentials/{id}",
+        &["delete"],
+        "Revokes one credential",
+        &[],
         false,
     ),
     (

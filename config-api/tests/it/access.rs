@@ -223,11 +223,23 @@ const EXPECTED: [(&str, &str, &str, &str); 31] = [
 ];
 
 /// Those that do not fit: the proxy's id names the namespace, and two more of a workload.
-const EXPECTED_OF_WORKLOADS: [(&str, &str, &str, &str); 4] = [
+const EXPECTED_OF_WORKLOADS: [(&str, &str, &str, &str); 6] = [
     ("/v1/proxies/{id}", "viewer", "viewer", "own"),
     ("/v1/proxies/{id}/config", "viewer", "viewer", "own"),
     (
         "/v1/namespaces/{namespace}/workloads/{name}/bootstrap",
+        "admin",
+        "admin",
+        "own",
+    ),
+    (
+        "/v1/namespaces/{namespace}/workloads/{name}/credentials",
+        "admin",
+        "admin",
+        "own",
+    ),
+    (
+        "/v1/namespaces/{namespace}/workloads/{name}/credentials/{id}",
         "admin",
         "admin",
         "own",

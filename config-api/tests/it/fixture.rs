@@ -45,6 +45,7 @@ impl Api {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = Config::default();
         config.listen.set_port(0);
+        config.insecure_plaintext_xds = true;
         change(&mut config);
         let scheme = match config.access.tls_certificate_file {
             Some(_) => "https",

@@ -4,6 +4,7 @@
 mod access;
 mod certificates;
 mod clients;
+mod credentials;
 mod fixture;
 mod heartbeats;
 mod keyring;

@@ -49,6 +49,9 @@ fn habits_of_kubectl_and_istioctl_parse() {
         "rollback --to 12",
         "--server http://x:1 version --client",
         "completion zsh",
+        "credentials list web-1 -o yaml",
+        "credentials revoke web-1 0011223344556677 8899aabbccddeeff",
+        "credentials revoke web-1 --all",
     ] {
         let words = std::iter::once("meshctl").chain(line.split_whitespace());
         assert!(Cli::try_parse_from(words).is_ok(), "{line}");
@@ -59,6 +62,8 @@ fn habits_of_kubectl_and_istioctl_parse() {
         "delete vs x -f y",
         "get",
         "history --limit 0",
+        "credentials revoke web-1",
+        "credentials revoke web-1 0011223344556677 --all",
         "proxy-config all",
         "get vs -o xml",
     ] {

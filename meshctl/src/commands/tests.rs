@@ -207,3 +207,30 @@ async fn a_dry_run_says_so_to_the_server() {
     );
     assert_eq!(ran.out, "Gateway default/a deleted (dry run)\n");
 }
+
+#[tokio::test]
+async fn credentials_are_listed_and_revoked() {
+    let one = json!({"id": "00ff", "created": "2026-11-21T12:00:00.123Z", "identity": "spiffe://td/ns/default/sa/web"});
+    let ran = run(
+        "credentials list web-1",
+        vec![ok(&json!({"credentials": [one]}))],
+    )
+    .await;
+    assert_eq!(
+        ran.out,
+        "ID     CREATED                IDENTITY\n00ff   2026-11-21T12:00:00Z   spiffe://td/ns/default/sa/web\n"
+    );
+    let path = "/v1/namespaces/default/workloads/web-1/credentials";
+    assert_eq!(ran.asked, [path]);
+    let answers = ["00ff", "11ee"].map(|id| ok(&json!({"revoked": [id]})));
+    let ran = run("credentials revoke web-1 00ff 11ee", answers.into()).await;
+    assert_eq!(ran.out, "00ff revoked\n11ee revoked\n");
+    assert_eq!(ran.asked, [format!("{path}/00ff"), format!("{path}/11ee")]);
+    let ran = run(
+        "credentials revoke web-1 --all",
+        vec![ok(&json!({"revoked": []}))],
+    )
+    .await;
+    assert_eq!((ran.out.as_str(), ran.asked), ("", vec![path.to_owned()]));
+    assert!(ran.err.contains("no credential"), "{}", ran.err);
+}

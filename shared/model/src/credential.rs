@@ -73,6 +73,10 @@ pub struct CredentialRecord {
     pub identity: Identity,
     /// The workload it was made for, in the identity's namespace.
     pub workload: String,
+    /// The `uid` of that workload's WorkloadEntry, with which it ends; absent where there is none, as of the control
+    /// plane's own services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload_uid: Option<String>,
     /// When it was made.
     pub created: Timestamp,
 }

@@ -128,6 +128,9 @@ pub trait Vault: Send + Sync + 'static {
     /// The value at a path, read linearizably.
     fn read<'a>(&'a self, area: Area, path: &'a str) -> BoxFuture<'a, Result<Option<Entry>>>;
 
+    /// All values of an area, read linearizably.
+    fn read_all(&self, area: Area) -> BoxFuture<'_, Result<Entries>>;
+
     /// All values of an area, now and after each change, each time whole. It reconnects for ever.
     ///
     /// # Errors
@@ -172,6 +175,14 @@ impl<K: Kv> Vault for Keyspace<K> {
             let keys = [self.layout.opaque(area, path)];
             let (_, mut kvs) = self.retry(|| self.kv.get(&keys)).await?;
             Ok(kvs.remove(0).as_ref().and_then(entry))
+        }
+        .boxed()
+    }
+
+    fn read_all(&self, area: Area) -> BoxFuture<'_, Result<Entries>> {
+        async move {
+            let span = self.layout.opaques(area);
+            Ok(self.retry(|| self.load_set(&span, entry)).await?.1)
         }
         .boxed()
     }

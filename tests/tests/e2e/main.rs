@@ -11,6 +11,7 @@ mod explicit;
 mod faults;
 mod harness;
 mod heartbeats;
+mod identity;
 mod l4;
 mod left;
 mod library;

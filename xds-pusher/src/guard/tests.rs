@@ -147,6 +147,7 @@ async fn a_workload_has_a_credential_until_its_last_one_is_gone() {
     let record = CredentialRecord {
         identity: identity(ORDERS),
         workload: "orders-1".into(),
+        workload_uid: None,
         created: Timestamp::now(),
     };
     for path in ["a", "b"] {

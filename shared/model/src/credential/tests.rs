@@ -45,11 +45,16 @@ fn a_record_is_read_strictly() {
     let record = CredentialRecord {
         identity: "spiffe://td/ns/shop/sa/orders".parse().unwrap(),
         workload: "orders-v1".into(),
+        workload_uid: Some("1-2".into()),
         created: "2026-11-21T12:00:00Z".parse().unwrap(),
     };
     let bytes = record.to_bytes();
     assert_eq!(CredentialRecord::from_bytes(&bytes).unwrap(), record);
     let text = String::from_utf8(bytes).unwrap();
+    let service = text.replace(",\"workloadUid\":\"1-2\"", "");
+    let read = CredentialRecord::from_bytes(service.as_bytes()).unwrap();
+    assert_eq!(read.workload_uid, None);
+    assert_eq!(read.to_bytes(), service.as_bytes());
     for damaged in [
         text.replace("/sa/", "/x/"),
         text.replace("\"workload\"", "\"other\""),

@@ -41,6 +41,12 @@ pub async fn a_value_is_written_once_replaced_and_deleted(rig: &dyn Rig) {
     let read = vault.read(Area::Ca, "state").await.unwrap().unwrap();
     assert_eq!((&*read.value, read.revision), (&b"one"[..], first));
     assert_eq!(rig.get_raw("ca/state").await.unwrap(), b"one");
+    let all = vault.read_all(Area::Ca).await.unwrap();
+    assert_eq!(all.get("state"), Some(&read));
+    assert_eq!(
+        (all.len(), vault.read_all(Area::Tokens).await.unwrap().len()),
+        (1, 0)
+    );
     let conflict = vault.write(Area::Ca, create(), None).await.unwrap_err();
     assert!(
         matches!(&conflict, VaultError::Conflict { path, actual } if path == "state" && *actual == Some(first)),
