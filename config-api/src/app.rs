@@ -44,6 +44,10 @@ pub(crate) struct App {
 impl App {
     /// Commits, and remembers the revision so that the view can be waited for.
     pub(crate) async fn commit(&self, ops: Vec<Op>, author: Author) -> store::Result<Revision> {
+        let exposed = ops.iter().any(|op| {
+            matches!(op, Op::Put { object, .. } if object.kind.is_secret() && object.spec.get("privateKey").is_some())
+        });
+        assert!(!exposed, "a private key is sealed before it is written");
         let revision = self.store.commit(ops, author).await?;
         self.committed.fetch_max(revision.0, Ordering::Relaxed);
         Ok(revision)

@@ -19,6 +19,7 @@ mod ownership;
 mod pushers;
 mod reload;
 mod rendezvous;
+mod secrets;
 mod server;
 mod v1;
 mod view;

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each package may import of the workspace; development dependencies count as well.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("weft-model", &[]),
     ("weft-xds", &[]),
     ("weft-telemetry", &[]),
@@ -24,6 +24,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "weft-issuer-api",
         ],
     ),
+    ("weft-seal", &["weft-model"]),
     ("weft-compile", &["weft-model", "weft-xds"]),
     (
         "config-api",
@@ -33,6 +34,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "weft-telemetry",
             "weft-mtls",
             "weft-pusher-api",
+            "weft-seal",
         ],
     ),
     (
@@ -56,6 +58,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "weft-mtls",
             "weft-xds",
             "weft-issuer-api",
+            "weft-seal",
         ],
     ),
     ("meshctl", &["weft-model"]),

@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 
-use model::{FieldError, Kind, Metadata, Object, Reason, Treat};
+use jiff::Timestamp;
+use model::{FieldError, Kind, Metadata, Object, Reason, Spec, Treat};
 use serde_json::{Map, Value};
 
 use super::{names, schema};
 use crate::http::query::FieldValidation;
 use crate::http::status::{Cause, Result, Status};
 use crate::liveness::{TTL, parse_ttl};
+use crate::secrets;
 
 /// A resource that may be stored, and what is to be said about it.
 #[derive(Clone, Debug)]
@@ -58,10 +60,17 @@ pub(crate) fn admit(place: &Place, body: Value, validation: FieldValidation) -> 
             field: format!("metadata.annotations[{TTL}]"),
         }));
     }
+    if kind.is_secret() {
+        faults.extend(secrets::admit(&mut metadata, &spec));
+    }
     if !spec.is_object() {
+        let message = match kind.is_secret() {
+            true => "must be an object".to_owned(),
+            false => format!("{spec}: must be an object"),
+        };
         faults.push(Cause {
             reason: "FieldValueTypeInvalid",
-            message: format!("{spec}: must be an object"),
+            message,
             field: "spec".into(),
         });
     }
@@ -83,6 +92,9 @@ pub(crate) fn admit(place: &Place, body: Value, validation: FieldValidation) -> 
         Ok(checked) => {
             warnings.extend(strict.settle(kind, validation)?);
             warnings.extend(checked.warnings);
+            if let Spec::TlsSecret(secret) = &checked.resource.spec {
+                warnings.extend(secret.remarks(Timestamp::now()));
+            }
             Ok(Admitted {
                 object: checked.object,
                 warnings,

@@ -117,6 +117,11 @@ pub(crate) fn of(kind: Kind) -> Vec<Column> {
             "/spec/action",
             "What becomes of what it matches; ALLOW if nothing is said",
         )],
+        Kind::TlsSecret => vec![pointer(
+            "Key SHA-256",
+            "/spec/sealedPrivateKey/publicKeySha256",
+            "The SHA-256 of the certificate's public key, whose private key is kept",
+        )],
         Kind::RuntimeLayer => vec![wide("Runtime", "/spec", "The values")],
         _ => Vec::new(),
     });

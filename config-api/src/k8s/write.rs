@@ -12,6 +12,7 @@ use super::admit::Admitted;
 use crate::app::App;
 use crate::http::status::{Result, Status};
 use crate::ownership;
+use crate::secrets::{self, Origin};
 
 /// What a write came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +67,7 @@ pub(crate) async fn write(
         let Present { prior, expect } = present(app, key).await?;
         check(key, precondition, prior.as_ref())?;
         let Admitted { object, warnings } = make(prior.as_ref())?;
+        let object = secrets::settle(app, prior.as_ref(), object, Origin::Asked).await?;
         let outcome = next(prior.as_ref(), object)?;
         let change = ownership::Change {
             key,

@@ -16,6 +16,7 @@ use crate::http::status::{Result, Status};
 use crate::identity::Caller;
 use crate::k8s::write::{self, Outcome, Precondition, Present};
 use crate::ownership;
+use crate::secrets::{self, Origin};
 
 /// What a resource shall become.
 #[derive(Clone, Debug)]
@@ -24,6 +25,7 @@ pub(super) enum Step {
     Put {
         object: Object,
         precondition: Precondition,
+        origin: Origin,
     },
     Delete {
         key: Key,
@@ -165,9 +167,11 @@ async fn plan(app: &App, step: &Step) -> Result<Planned> {
         Step::Put {
             object,
             precondition,
+            origin,
         } => {
             write::check(&key, *precondition, prior.as_ref())?;
-            let outcome = write::next(prior.as_ref(), object.clone())?;
+            let object = secrets::settle(app, prior.as_ref(), object.clone(), *origin).await?;
+            let outcome = write::next(prior.as_ref(), object)?;
             let result = match &outcome {
                 Outcome::Created(_) => "created",
                 Outcome::Updated(_) => "configured",

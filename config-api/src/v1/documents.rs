@@ -15,6 +15,7 @@ use crate::http::status::{Cause, Result, Status};
 use crate::k8s::admit::{Admitted, Place, admit};
 use crate::k8s::target::not_supported;
 use crate::k8s::write::Precondition;
+use crate::secrets::Origin;
 
 /// The most documents of one request; a transaction takes far fewer unless etcd's limits were raised.
 const MOST: usize = 10_000;
@@ -117,6 +118,7 @@ fn step(
         Step::Put {
             object,
             precondition,
+            origin: Origin::Asked,
         },
         warnings,
     ))

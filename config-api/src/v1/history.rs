@@ -25,6 +25,7 @@ use crate::http::query::{Params, invalid, parse_resource_version};
 use crate::http::status::{Result, Status};
 use crate::identity::Caller;
 use crate::k8s::write::Precondition;
+use crate::secrets::Origin;
 
 /// How many change records are answered when the caller does not say.
 const PAGE: usize = 50;
@@ -238,6 +239,7 @@ impl Rollback {
                     Step::Put {
                         object,
                         precondition: Precondition::Any,
+                        origin: Origin::Record,
                     }
                 }
                 None => Step::Delete { key },

@@ -13,5 +13,6 @@ mod ownership;
 mod random;
 mod refusals;
 mod resources;
+mod secrets;
 mod secure_clients;
 mod watches;

@@ -84,7 +84,10 @@ impl Analysis<'_, '_> {
             Spec::AuthorizationPolicy(spec) => self.authorization_policy(spec, &path),
             Spec::RequestAuthentication(spec) => self.request_authentication(spec, &path),
             Spec::MeshConfig(_) => self.mesh_config(),
-            Spec::RuntimeLayer(_) | Spec::WorkloadEntry(_) | Spec::WorkloadGroup(_) => {}
+            Spec::RuntimeLayer(_)
+            | Spec::TlsSecret(_)
+            | Spec::WorkloadEntry(_)
+            | Spec::WorkloadGroup(_) => {}
         }
     }
 

@@ -112,18 +112,18 @@ pub fn check(mut object: Object, options: Options) -> Result<Checked, Vec<FieldE
         treat(error, options.unsupported, &mut errors);
     }
     if unread {
-        errors.truncate(MOST);
-        return Err(errors);
+        return Err(told(object.kind, errors));
     }
     let resource = match object.decode() {
         Ok(resource) => resource,
         Err(DecodeError { field, reason }) => {
-            return Err(vec![FieldError {
+            let error = FieldError {
                 value: show(&given, &field),
                 field,
                 rule: reason,
                 reason: Reason::Invalid,
-            }]);
+            };
+            return Err(told(object.kind, vec![error]));
         }
     };
     let mut findings = Findings::default();
@@ -143,7 +143,6 @@ pub fn check(mut object: Object, options: Options) -> Result<Checked, Vec<FieldE
             .into_iter()
             .map(|(field, text)| format!("{field}: {text}")),
     );
-    errors.truncate(MOST);
     if errors.is_empty() {
         Ok(Checked {
             object,
@@ -151,8 +150,17 @@ pub fn check(mut object: Object, options: Options) -> Result<Checked, Vec<FieldE
             warnings,
         })
     } else {
-        Err(errors)
+        Err(told(object.kind, errors))
     }
+}
+
+/// As many errors as are reported; without values where they may be secret.
+fn told(kind: Kind, mut errors: Vec<FieldError>) -> Vec<FieldError> {
+    errors.truncate(MOST);
+    if kind.is_secret() {
+        errors.iter_mut().for_each(|error| error.value.clear());
+    }
+    errors
 }
 
 fn not_built(kind: Kind) -> FieldError {

@@ -183,7 +183,7 @@ impl Kind {
                 false,
             ),
             Self::MeshConfig => facts("MeshConfig", "meshconfigs", &["mc"], WEFT, &["v1"], true),
-            Self::TlsSecret => facts("TlsSecret", "tlssecrets", &[], WEFT, &["v1"], false),
+            Self::TlsSecret => facts("TlsSecret", "tlssecrets", &["ts"], WEFT, &["v1"], true),
             Self::RuntimeLayer => facts(
                 "RuntimeLayer",
                 "runtimelayers",
@@ -228,6 +228,11 @@ impl Kind {
     /// Whether resources of this kind take effect; the others are refused with "not supported yet".
     pub const fn supported(self) -> bool {
         self.facts().supported
+    }
+
+    /// Whether its values may be secret, so that no error quotes one.
+    pub const fn is_secret(self) -> bool {
+        matches!(self, Self::TlsSecret)
     }
 
     /// `group/version` of the stored version, such as `networking.istio.io/v1`.

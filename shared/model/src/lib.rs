@@ -5,6 +5,7 @@
 
 mod analyze;
 pub mod authz;
+mod certificate;
 mod check;
 mod credential;
 pub mod delegation;
@@ -15,6 +16,7 @@ mod kind;
 pub mod mesh;
 pub mod mtls;
 mod object;
+mod pem;
 mod schema;
 mod shape;
 pub mod spec;

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use crate::Kind;
 use crate::spec::{
     AuthorizationPolicy, DestinationRule, Gateway, MeshConfig, PeerAuthentication,
-    RequestAuthentication, RuntimeLayer, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
-    WorkloadGroup,
+    RequestAuthentication, RuntimeLayer, ServiceEntry, Sidecar, TlsSecret, VirtualService,
+    WorkloadEntry, WorkloadGroup,
 };
 
 static SCHEMAS: LazyLock<BTreeMap<Kind, Value>> = LazyLock::new(|| {
@@ -44,6 +44,7 @@ fn generate(kind: Kind) -> Option<Value> {
         Kind::RequestAuthentication => schema_of::<RequestAuthentication>(),
         Kind::MeshConfig => schema_of::<MeshConfig>(),
         Kind::RuntimeLayer => schema_of::<RuntimeLayer>(),
+        Kind::TlsSecret => schema_of::<TlsSecret>(),
         _ => return None,
     })
 }

@@ -15,6 +15,7 @@ mod request_authentication;
 mod runtime_layer;
 mod service_entry;
 mod sidecar;
+mod tls_secret;
 mod traffic_policy;
 mod virtual_service;
 mod workload;
@@ -36,6 +37,7 @@ pub use request_authentication::*;
 pub use runtime_layer::*;
 pub use service_entry::*;
 pub use sidecar::*;
+pub use tls_secret::*;
 pub use traffic_policy::*;
 pub use virtual_service::*;
 pub use workload::*;
@@ -67,6 +69,7 @@ pub enum Spec {
     RequestAuthentication(Arc<RequestAuthentication>),
     MeshConfig(Arc<MeshConfig>),
     RuntimeLayer(Arc<RuntimeLayer>),
+    TlsSecret(Arc<TlsSecret>),
 }
 
 impl Spec {
@@ -85,6 +88,7 @@ impl Spec {
             Self::RequestAuthentication(_) => Kind::RequestAuthentication,
             Self::MeshConfig(_) => Kind::MeshConfig,
             Self::RuntimeLayer(_) => Kind::RuntimeLayer,
+            Self::TlsSecret(_) => Kind::TlsSecret,
         }
     }
 }
@@ -129,6 +133,7 @@ impl Object {
             Kind::RequestAuthentication => Spec::RequestAuthentication(self.read()?),
             Kind::MeshConfig => Spec::MeshConfig(self.read()?),
             Kind::RuntimeLayer => Spec::RuntimeLayer(self.read()?),
+            Kind::TlsSecret => Spec::TlsSecret(self.read()?),
             kind => {
                 return Err(DecodeError {
                     field: "kind".into(),

@@ -14,6 +14,7 @@ mod peer_authentication;
 mod request_authentication;
 mod service_entry;
 mod sidecar;
+mod tls_secret;
 mod traffic_policy;
 mod virtual_service;
 mod workload;
@@ -133,6 +134,7 @@ pub(crate) fn validate(spec: &Spec, findings: &mut Findings) {
         Spec::RequestAuthentication(spec) => {
             request_authentication::validate(spec, &path, findings)
         }
+        Spec::TlsSecret(spec) => tls_secret::validate(spec, &path, findings),
         Spec::MeshConfig(spec) => traffic_policy::mesh_config(spec, &path, findings),
         Spec::RuntimeLayer(spec) => {
             if let Some(selector) = &spec.workload_selector {

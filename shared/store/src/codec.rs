@@ -171,11 +171,15 @@ fn stored(object: &Object, metadata: Metadata) -> Stored {
     }
 }
 
-/// A resource as a change record keeps it: what is secret is left out.
+/// A resource as a change record keeps it. A private key is sealed before it gets here; one that is not is left out.
 fn recorded(object: &Object) -> Stored {
     let mut stored = stored(object, object.metadata.clone());
-    if object.kind == Kind::TlsSecret {
-        stored.spec = Value::String("not recorded: secret".into());
+    if let Some(spec) = stored
+        .spec
+        .as_object_mut()
+        .filter(|_| object.kind.is_secret())
+    {
+        spec.shift_remove("privateKey");
     }
     stored
 }

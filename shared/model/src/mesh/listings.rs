@@ -67,7 +67,7 @@ pub(super) fn of(resource: &Resource, domain: &str) -> Listings {
             )
         }
         Spec::AuthorizationPolicy(_) | Spec::RequestAuthentication(_) => Listings::new(),
-        Spec::MeshConfig(_) | Spec::WorkloadEntry(_) => Listings::new(),
+        Spec::MeshConfig(_) | Spec::TlsSecret(_) | Spec::WorkloadEntry(_) => Listings::new(),
     }
 }
 
