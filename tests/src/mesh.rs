@@ -1,8 +1,9 @@
-//! A whole mesh for one test: etcd, config-api and a pusher on addresses of its own.
+//! A whole mesh for one test: etcd, config-api, a pusher and, if it has identities, an issuer, on addresses of its own.
 //!
 //! *Invariant:* two meshes share nothing but the machine.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,7 +14,11 @@ use crate::http::{self, Answer};
 use crate::net::Block;
 use crate::process::Process;
 use crate::run::Run;
+use crate::stack::Trust;
 use crate::{stack, wait};
+
+/// Where the services' credentials are, in the directory of a run.
+const CREDENTIALS: &str = "credentials";
 
 /// The root of the keys in a test's etcd.
 pub const PREFIX: &str = "/weft/v1";
@@ -61,6 +66,17 @@ pub struct Mesh {
     pub api: Process,
     /// xds-pusher.
     pub pusher: Process,
+    /// cert-issuer, if the mesh has identities.
+    pub issuer: Option<Process>,
+}
+
+/// What is special about a mesh.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// Further flags of the pusher.
+    pub pusher: &'a [&'a str],
+    /// Whether it has identities, and further flags of their issuer.
+    pub issuer: Option<&'a [&'a str]>,
 }
 
 impl Mesh {
@@ -69,24 +85,53 @@ impl Mesh {
     /// # Errors
     /// If a part does not start; the message holds the end of its log.
     pub async fn start(name: &str) -> Result<Self> {
-        Self::start_with(name, &[]).await
+        Self::start_with(name, Options::default()).await
     }
 
-    /// The same, with further flags for the pusher.
+    /// The same with identities: an issuer with these flags, and mutual TLS between the parts.
     ///
     /// # Errors
     /// As [`Mesh::start`].
-    pub async fn start_with(name: &str, pusher_flags: &[&str]) -> Result<Self> {
+    pub async fn secure(name: &str, issuer: &[&str]) -> Result<Self> {
+        let issuer = Some(issuer);
+        Self::start_with(
+            name,
+            Options {
+                issuer,
+                ..Options::default()
+            },
+        )
+        .await
+    }
+
+    /// The same with what is special about it.
+    ///
+    /// # Errors
+    /// As [`Mesh::start`].
+    pub async fn start_with(name: &str, settings: Options<'_>) -> Result<Self> {
         let net = Block::claim()?;
         let run = Run::temporary(name)?;
         let etcd = stack::etcd(&run, "etcd", net.at(1, 2379), &run.path("etcd")).await?;
+        let store = Self::store(&net);
+        let credentials = run.path(CREDENTIALS);
+        let mut issuer = None;
+        if let Some(flags) = settings.issuer {
+            stack::credentials(&run, &credentials, store).await?;
+            issuer =
+                Some(stack::issuer(&run, Self::issuer_settings(&net, &credentials, flags)).await?);
+        }
+        let trust = match issuer {
+            Some(_) => Trust::Identities(&credentials),
+            None => Trust::Plaintext,
+        };
         let (api, pusher) = tokio::join!(
-            stack::config_api(&run, "config-api", net.at(1, 8080), net.at(1, 2379), PREFIX),
-            stack::pusher(&run, Self::pusher_settings(&net, pusher_flags)),
+            stack::config_api(&run, "config-api", net.at(1, 8080), store, trust),
+            stack::pusher(&run, Self::pusher_settings(&net, trust, settings.pusher)),
         );
         let mesh = Self {
             api: api?,
             pusher: pusher?,
+            issuer,
             net,
             run,
             etcd,
@@ -95,27 +140,53 @@ impl Mesh {
         Ok(mesh)
     }
 
-    fn pusher_settings<'a>(net: &Block, flags: &'a [&'a str]) -> stack::Pusher<'a> {
-        let (listen, admin, etcd) = (net.at(1, 18000), net.at(1, 18001), net.at(1, 2379));
+    fn store(net: &Block) -> stack::Store<'static> {
+        let (etcd, prefix) = (net.at(1, 2379), PREFIX);
+        stack::Store { etcd, prefix }
+    }
+
+    fn pusher_settings<'a>(
+        net: &Block,
+        trust: Trust<'a>,
+        flags: &'a [&'a str],
+    ) -> stack::Pusher<'a> {
         stack::Pusher {
             name: "xds-pusher",
-            listen,
-            admin,
-            etcd,
-            prefix: PREFIX,
+            listen: net.at(1, 18000),
+            admin: net.at(1, 18001),
+            store: Self::store(net),
+            trust,
             flags,
         }
     }
 
-    /// Waits until config-api and the pusher say they are ready.
+    fn issuer_settings<'a>(
+        net: &Block,
+        credentials: &'a Path,
+        flags: &'a [&'a str],
+    ) -> stack::Issuer<'a> {
+        stack::Issuer {
+            name: "cert-issuer",
+            listen: net.at(1, 18010),
+            admin: net.at(1, 18011),
+            store: Self::store(net),
+            credentials,
+            flags,
+        }
+    }
+
+    /// Waits until the services say they are ready.
     ///
     /// # Errors
     /// If one does not in time; the message holds what its `/readyz` said and the end of its log.
     pub async fn ready(&self) -> Result<()> {
-        for (process, address) in [
+        let issuer = self.issuer.as_ref();
+        let issuer = issuer.map(|issuer| (issuer, self.net.at(1, 18011)));
+        let others = [
             (&self.api, self.api_address()),
             (&self.pusher, self.net.at(1, 18001)),
-        ] {
+        ];
+        for (process, address) in issuer.into_iter().chain(others) {
             process
                 .until("/readyz to say 200", stack::PATIENCE, async || {
                     http::get(format!("http://{address}/readyz"))
@@ -133,7 +204,13 @@ impl Mesh {
     /// # Errors
     /// If it does not listen in time.
     pub async fn restart_pusher(&mut self) -> Result<()> {
-        self.pusher = stack::pusher(&self.run, Self::pusher_settings(&self.net, &[])).await?;
+        let credentials = self.run.path(CREDENTIALS);
+        let trust = match self.issuer {
+            Some(_) => Trust::Identities(&credentials),
+            None => Trust::Plaintext,
+        };
+        self.pusher =
+            stack::pusher(&self.run, Self::pusher_settings(&self.net, trust, &[])).await?;
         Ok(())
     }
 

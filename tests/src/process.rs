@@ -134,6 +134,25 @@ impl Process {
         })
     }
 
+    /// Waits until it ended, and well.
+    ///
+    /// # Errors
+    /// If it ended otherwise, or not in time; the message holds the end of its log.
+    pub async fn succeeds(&self, limit: Duration) -> Result<()> {
+        let ended = wait::until("the end of the process", limit, async || {
+            self.exited().ok_or("still running")
+        });
+        match ended.await {
+            Ok(status) if status.success() => Ok(()),
+            other => bail!(
+                "{}: {other:?}\n--- the end of {}:\n{}",
+                self.name,
+                self.log.display(),
+                self.tail(25)
+            ),
+        }
+    }
+
     /// Waits until it accepts connections at an address.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The control plane's processes: etcd, config-api, xds-pusher.
+//! The control plane's processes: etcd, cert-issuer, config-api, xds-pusher.
 //!
 //! *Invariant:* a function returns when what it started is listening; readiness beyond that is its caller's question.
 
@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
 
 use crate::mesh::Variant;
 use crate::process::Process;
@@ -39,6 +40,113 @@ pub async fn etcd(run: &Run, name: &str, client: SocketAddr, data: &Path) -> Res
     Ok(process)
 }
 
+/// Where the parts of one control plane keep what they share.
+#[derive(Clone, Copy, Debug)]
+pub struct Store<'a> {
+    /// etcd's client address.
+    pub etcd: SocketAddr,
+    /// The root of the keys.
+    pub prefix: &'a str,
+}
+
+impl Store<'_> {
+    fn flags(self) -> Vec<String> {
+        flags(&[
+            ("--etcd-endpoints", format!("http://{}", self.etcd)),
+            ("--etcd-prefix", self.prefix.to_owned()),
+        ])
+    }
+}
+
+/// Whether the parts have identities.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'a> {
+    /// No: xDS in plaintext on loopback.
+    Plaintext,
+    /// Yes: the directory holds their credentials.
+    Identities(&'a Path),
+}
+
+impl Trust<'_> {
+    /// The flags of a service.
+    fn flags(self, service: &str) -> Vec<String> {
+        match self {
+            Self::Plaintext => vec!["--insecure-plaintext-xds".to_owned()],
+            Self::Identities(directory) => {
+                let file = directory.join(service).display().to_string();
+                flags(&[("--credential-file", file)])
+            }
+        }
+    }
+}
+
+/// Makes the credentials of the control plane's services in a directory, and the issuer's key-encryption key beside them, if
+/// they are not there.
+///
+/// # Errors
+/// If a file cannot be written, or the command that makes them fails.
+pub async fn credentials(run: &Run, directory: &Path, store: Store<'_>) -> Result<()> {
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("creating {}", directory.display()))?;
+    let keys = directory.join(KEYS);
+    if !keys.exists() {
+        let key: [u8; 32] = rand::random();
+        let text = format!(
+            "first:{}\n",
+            base64::engine::general_purpose::STANDARD.encode(key)
+        );
+        std::fs::write(&keys, text).with_context(|| format!("writing {}", keys.display()))?;
+    }
+    for service in ["config-api", "xds-pusher"] {
+        let mut args = store.flags();
+        args.extend(["credential".to_owned(), service.to_owned()]);
+        let file = directory.join(service).display().to_string();
+        args.extend(flags(&[("--file", file)]));
+        let name = format!("credential-{service}");
+        let log = run.path(&format!("{name}.log"));
+        let process = Process::start(&name, &binaries::built("cert-issuer")?, &args, &log)?;
+        process.succeeds(PATIENCE).await?;
+    }
+    Ok(())
+}
+
+/// The file with the key-encryption keys among the credentials.
+const KEYS: &str = "key-encryption-keys";
+
+/// How to start a cert-issuer.
+#[derive(Clone, Copy, Debug)]
+pub struct Issuer<'a> {
+    /// Its name, also of its log.
+    pub name: &'a str,
+    /// Where it serves identities.
+    pub listen: SocketAddr,
+    /// Where it serves health, metrics and the trust bundle.
+    pub admin: SocketAddr,
+    /// Its store.
+    pub store: Store<'a>,
+    /// The directory that [`credentials`] made.
+    pub credentials: &'a Path,
+    /// Further flags.
+    pub flags: &'a [&'a str],
+}
+
+/// Starts a cert-issuer.
+///
+/// # Errors
+/// As [`etcd`].
+pub async fn issuer(run: &Run, issuer: Issuer<'_>) -> Result<Process> {
+    let mut args = issuer.store.flags();
+    args.push("serve".to_owned());
+    let keys = issuer.credentials.join(KEYS).display().to_string();
+    args.extend(flags(&[
+        ("--listen", issuer.listen.to_string()),
+        ("--admin-listen", issuer.admin.to_string()),
+        ("--key-encryption-keys-file", keys),
+    ]));
+    args.extend(issuer.flags.iter().map(|flag| (*flag).to_owned()));
+    service(run, "cert-issuer", issuer.name, &args, issuer.admin).await
+}
+
 /// Starts a config-api.
 ///
 /// # Errors
@@ -47,16 +155,15 @@ pub async fn config_api(
     run: &Run,
     name: &str,
     listen: SocketAddr,
-    etcd: SocketAddr,
-    prefix: &str,
+    store: Store<'_>,
+    trust: Trust<'_>,
 ) -> Result<Process> {
-    let mut args = flags(&[
+    let mut args = store.flags();
+    args.extend(flags(&[
         ("--listen", listen.to_string()),
-        ("--etcd-endpoints", format!("http://{etcd}")),
-        ("--etcd-prefix", prefix.to_owned()),
         ("--pusher-deadline", "10s".to_owned()),
-    ]);
-    args.push("--insecure-plaintext-xds".to_owned());
+    ]));
+    args.extend(trust.flags("config-api"));
     service(run, "config-api", name, &args, listen).await
 }
 
@@ -67,28 +174,27 @@ pub struct Pusher<'a> {
     pub name: &'a str,
     /// Where it serves xDS.
     pub listen: SocketAddr,
-    /// Where it serves health, metrics and its own API.
+    /// Where it serves health and metrics.
     pub admin: SocketAddr,
-    /// etcd's client address.
-    pub etcd: SocketAddr,
-    /// The root of its keys.
-    pub prefix: &'a str,
+    /// Its store.
+    pub store: Store<'a>,
+    /// Whether it has an identity.
+    pub trust: Trust<'a>,
     /// Further flags.
     pub flags: &'a [&'a str],
 }
 
-/// Starts an xds-pusher, in plaintext on loopback.
+/// Starts an xds-pusher.
 ///
 /// # Errors
 /// As [`etcd`].
 pub async fn pusher(run: &Run, pusher: Pusher<'_>) -> Result<Process> {
-    let mut args = flags(&[
+    let mut args = pusher.store.flags();
+    args.extend(flags(&[
         ("--listen", pusher.listen.to_string()),
         ("--admin-listen", pusher.admin.to_string()),
-        ("--etcd-endpoints", format!("http://{}", pusher.etcd)),
-        ("--etcd-prefix", pusher.prefix.to_owned()),
-    ]);
-    args.push("--insecure-plaintext-xds".to_owned());
+    ]));
+    args.extend(pusher.trust.flags("xds-pusher"));
     args.extend(pusher.flags.iter().map(|flag| (*flag).to_owned()));
     service(run, "xds-pusher", pusher.name, &args, pusher.admin).await
 }
@@ -103,8 +209,6 @@ pub async fn bootstrap(
     variant: Variant,
     xds: SocketAddr,
 ) -> Result<serde_json::Value> {
-    const PUSHER: &str =
-        "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
     let path = format!("/v1/namespaces/{namespace}/workloads/{workload}/bootstrap");
     let url = format!("http://{api}{path}?variant={}", variant.name());
     let expected = envoy::socket_address(xds);
@@ -112,8 +216,17 @@ pub async fn bootstrap(
         &format!("the bootstrap of {workload} to name the pusher"),
         PATIENCE,
         async || {
-            let bootstrap = http::get(&url).await?.ok()?.json()?;
-            match bootstrap.pointer(PUSHER) {
+            let answer = http::send(http::client().post(&url)).await?;
+            let bootstrap = answer.ok()?.json()?;
+            let clusters = bootstrap["static_resources"]["clusters"].as_array();
+            let pusher = clusters
+                .into_iter()
+                .flatten()
+                .find(|c| c["name"] == "weft-xds");
+            let address = pusher.and_then(|cluster| {
+                cluster.pointer("/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address")
+            });
+            match address {
                 Some(address) if *address == expected => Ok(bootstrap),
                 other => bail!("it names {other:?}"),
             }

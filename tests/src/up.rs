@@ -18,6 +18,7 @@ use crate::envoy::Envoy;
 use crate::mesh::PREFIX;
 use crate::process::Process;
 use crate::run::Run;
+use crate::stack::Trust;
 use crate::{binaries, http, stack};
 
 /// How often the parts are looked at once everything runs.
@@ -84,24 +85,39 @@ async fn run(flags: &Flags, running: &mut Running) -> Result<()> {
     running
         .processes
         .push(stack::etcd(&logs, "etcd", flags.etcd, &state.path("etcd")).await?);
+    let (etcd, prefix) = (flags.etcd, PREFIX);
+    let store = stack::Store { etcd, prefix };
+    let credentials = state.path("credentials");
+    stack::credentials(&logs, &credentials, store).await?;
+    let trust = Trust::Identities(&credentials);
+    tell::start("cert-issuer", flags.issuer);
+    let issuer = stack::Issuer {
+        name: "cert-issuer",
+        listen: flags.issuer,
+        admin: flags.issuer_admin,
+        store,
+        credentials: &credentials,
+        flags: &[],
+    };
+    running.processes.push(stack::issuer(&logs, issuer).await?);
     tell::start("config-api", flags.api);
     running
         .processes
-        .push(stack::config_api(&logs, "config-api", flags.api, flags.etcd, PREFIX).await?);
+        .push(stack::config_api(&logs, "config-api", flags.api, store, trust).await?);
     tell::start("xds-pusher", flags.xds);
-    let (listen, admin, etcd) = (flags.xds, flags.xds_admin, flags.etcd);
     let pusher = stack::Pusher {
         name: "xds-pusher",
-        listen,
-        admin,
-        etcd,
-        prefix: PREFIX,
+        listen: flags.xds,
+        admin: flags.xds_admin,
+        store,
+        trust,
         flags: &[],
     };
     running.processes.push(stack::pusher(&logs, pusher).await?);
-    for (process, address) in running.processes[1..]
-        .iter()
-        .zip([flags.api, flags.xds_admin])
+    for (process, address) in
+        running.processes[1..]
+            .iter()
+            .zip([flags.issuer_admin, flags.api, flags.xds_admin])
     {
         process
             .until("/readyz to say 200", stack::PATIENCE, async || {

@@ -11,7 +11,7 @@ use super::shop;
 use crate::envoy::Version;
 use crate::mesh::Variant;
 
-/// The whole stack in the foreground: etcd, config-api, xds-pusher, Envoys and a demo shop. Ctrl-C stops it all.
+/// The whole stack in the foreground: etcd, cert-issuer, config-api, xds-pusher, Envoys and a demo shop. Ctrl-C stops it all.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "weft-up", version)]
 pub struct Flags {
@@ -30,6 +30,12 @@ pub struct Flags {
     /// Health and metrics of the pusher
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18001")]
     pub xds_admin: SocketAddr,
+    /// Identities over SDS
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18010")]
+    pub issuer: SocketAddr,
+    /// Health, metrics and trust bundle of the issuer
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18011")]
+    pub issuer_admin: SocketAddr,
     /// The ingress gateway
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
     pub gateway: SocketAddr,
@@ -75,6 +81,12 @@ impl Flags {
                 self.xds_admin,
                 "xds-pusher's health and metrics",
                 "--xds-admin ADDR",
+            ),
+            a_use(self.issuer, "cert-issuer", "--issuer ADDR"),
+            a_use(
+                self.issuer_admin,
+                "cert-issuer's health, metrics and bundle",
+                "--issuer-admin ADDR",
             ),
             a_use(self.gateway, "the ingress gateway", "--gateway ADDR"),
         ];

@@ -12,6 +12,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use weft_tests::backend::Backend;
 use weft_tests::load::Load;
+use weft_tests::mesh::Options;
 
 use crate::edge::{Edge, every_kind, routes, rule, selecting_service, service, workload};
 
@@ -197,7 +198,11 @@ async fn two_hundred_changes_lose_no_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_late_removal_the_same_changes_lose_requests() {
-    let edge = Edge::start_with("early", &every_kind(), &["--unsafe-remove-early"])
+    let early = Options {
+        pusher: &["--unsafe-remove-early"],
+        ..Options::default()
+    };
+    let edge = Edge::start_with("early", &every_kind(), early)
         .await
         .unwrap();
     let mut lossy = BTreeSet::new();

@@ -11,6 +11,7 @@ use weft_tests::mesh::PREFIX;
 use weft_tests::net::Block;
 use weft_tests::process::Process;
 use weft_tests::run::Run;
+use weft_tests::stack::Trust;
 use weft_tests::wait::PATIENCE;
 use weft_tests::{binaries, stack};
 
@@ -29,7 +30,12 @@ impl Api {
             .await
             .unwrap();
         let address = net.at(1, 8080);
-        let api = stack::config_api(&run, "config-api", address, net.at(1, 2379), PREFIX)
+        let (etcd_at, prefix) = (net.at(1, 2379), PREFIX);
+        let store = stack::Store {
+            etcd: etcd_at,
+            prefix,
+        };
+        let api = stack::config_api(&run, "config-api", address, store, Trust::Plaintext)
             .await
             .unwrap();
         Self {

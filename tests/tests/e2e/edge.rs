@@ -10,7 +10,7 @@ use weft_tests::backend::{Backend, Settings};
 use weft_tests::envoy::{Envoy, Version};
 use weft_tests::http::{self, Answer};
 use weft_tests::load::{Load, Report, Running};
-use weft_tests::mesh::{Mesh, Variant};
+use weft_tests::mesh::{Mesh, Options, Variant};
 use weft_tests::{envoy, wait};
 
 /// The port the scenarios' gateways listen on.
@@ -56,15 +56,15 @@ pub(crate) async fn no_complaints(envoys: impl IntoIterator<Item = &Envoy>) {
 impl Edge {
     /// A mesh with one gateway of every kind, and the Gateway `shop/edge` on port 8000 for any host.
     pub(crate) async fn start(name: &str) -> Result<Self> {
-        Self::start_with(name, &every_kind(), &[]).await
+        Self::start_with(name, &every_kind(), Options::default()).await
     }
 
     pub(crate) async fn start_with(
         name: &str,
         kinds: &[(Variant, Version)],
-        flags: &[&str],
+        options: Options<'_>,
     ) -> Result<Self> {
-        let mesh = Mesh::start_with(name, flags).await?;
+        let mesh = Mesh::start_with(name, options).await?;
         let named: Vec<(String, u8)> = kinds
             .iter()
             .zip(10..)

@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use weft_tests::net::Block;
 use weft_tests::process::Process;
 use weft_tests::run::Run;
+use weft_tests::stack::Trust;
 use weft_tests::{binaries, stack};
 
 const SERVICE: &str = "
@@ -81,13 +82,12 @@ impl Ctl {
         let etcd = stack::etcd(&run, "etcd", net.at(1, 2379), &run.path("etcd"))
             .await
             .unwrap();
-        let api = stack::config_api(
-            &run,
-            "config-api",
-            net.at(1, 8080),
-            net.at(1, 2379),
-            "/weft/v1",
-        );
+        let store = stack::Store {
+            etcd: net.at(1, 2379),
+            prefix: "/weft/v1",
+        };
+        let address = net.at(1, 8080);
+        let api = stack::config_api(&run, "config-api", address, store, Trust::Plaintext);
         let parts = [etcd, api.await.unwrap()];
         fs::create_dir_all(run.path("shop/routes")).unwrap();
         let ctl = Self {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use weft_tests::backend::tls::Identity;
 use weft_tests::backend::{Backend, Seen, Settings};
 use weft_tests::envoy::{Envoy, Version, socket_address};
-use weft_tests::mesh::{Mesh, Variant};
+use weft_tests::mesh::{Mesh, Options, Variant};
 use weft_tests::{http, wait};
 
 use crate::edge::{Edge, every_kind, gateway, is, routes, service, who};
@@ -183,7 +183,9 @@ fn stream(variant: Variant) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endpoints_alone_by_stream_or_by_polling() {
-    let edge = Edge::start_with("eds", &[], &[]).await.unwrap();
+    let edge = Edge::start_with("eds", &[], Options::default())
+        .await
+        .unwrap();
     let _backends = (
         edge.backend(2, "a", "v1").await.unwrap(),
         edge.backend(3, "a", "v2").await.unwrap(),

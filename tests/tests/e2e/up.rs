@@ -33,6 +33,8 @@ fn command(net: &Block, port: u16, state: &Path) -> Command {
         ("--api", 8080),
         ("--xds", 18000),
         ("--xds-admin", 18001),
+        ("--issuer", 18010),
+        ("--issuer-admin", 18011),
         ("--gateway", 8000),
     ];
     for (flag, port) in ports {

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use anyhow::{Result, bail};
 use weft_tests::envoy::{self, Version};
-use weft_tests::mesh::{Mesh, Variant};
+use weft_tests::mesh::{Mesh, Options, Variant};
 use weft_tests::wait;
 
 use crate::edge::{Edge, PORT, gateway, routes, service};
@@ -39,9 +39,13 @@ async fn shows(mesh: &Mesh, line: &str, wanted: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proxies_are_shown_with_what_they_run_and_what_they_refuse() {
-    let edge = Edge::start_with("ctl-proxies", &[(Variant::Delta, Version::Newest)], &[])
-        .await
-        .unwrap();
+    let edge = Edge::start_with(
+        "ctl-proxies",
+        &[(Variant::Delta, Version::Newest)],
+        Options::default(),
+    )
+    .await
+    .unwrap();
     let (mesh, name) = (&edge.mesh, edge.gateways[0].name.clone());
     let documents = [
         service("a", &[mesh.net.at(2, 9000)]),
