@@ -10,6 +10,7 @@ mod config;
 mod freshness;
 mod guard;
 mod mesh;
+mod modes;
 mod observe;
 mod source;
 mod state;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
 use compile::Compiler;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use mtls::Own;
 use pusher_api::v1::pusher_server::PusherServer;
 use store::{Member, Scope, Store, Vault};
@@ -141,7 +142,14 @@ pub async fn run<S: Store + Vault>(
         identities: (!config.insecure_plaintext_xds)
             .then(|| compile::Identities::new(config.identity.trust_domain.clone())),
     });
-    let mesh = Mesh::new(compiler, Freshness::new(store.clone()), &health);
+    let (tell, told) = mpsc::unbounded_channel();
+    let tell = (!config.insecure_plaintext_xds).then_some(tell);
+    let mesh = Mesh::new(
+        compiler,
+        Freshness::new(store.clone()),
+        &health,
+        tell.clone(),
+    );
     let revision = mesh.revision();
     let (commands, inbox) = mpsc::channel(COMMANDS);
 
@@ -155,8 +163,14 @@ pub async fn run<S: Store + Vault>(
         let check = health.check("credentials", "not read yet");
         tasks.spawn_until_shutdown(
             "credentials",
-            guard::follow_credentials(vault, publish, check),
+            guard::follow_credentials(vault.clone(), publish, check),
         );
+        let keeper = modes::Keeper {
+            vault: vault.clone(),
+            accounts: mesh.accounts(),
+            told,
+        };
+        tasks.spawn_until_shutdown("modes", keeper.keep());
         let guard = Guard {
             trust_domain: config.identity.trust_domain.clone(),
             system_namespace: config.identity.system_namespace.as_str().into(),
@@ -172,7 +186,7 @@ pub async fn run<S: Store + Vault>(
     let server = xds::Server::new(source)
         .identifier(&instance)
         .load_timeout(LOAD)
-        .callbacks(Arc::new(observe::Observer))
+        .callbacks(Arc::new(observe::Observer { tell }))
         .options(|options| options.late_removal = !config.unsafe_remove_early);
     let service = api::Service {
         instance: instance.clone(),
@@ -187,14 +201,19 @@ pub async fn run<S: Store + Vault>(
     }
     tasks.spawn_until_shutdown("metrics", metrics.clone().upkeep());
     tasks.spawn_until_shutdown("mesh", {
-        let store = store.clone();
+        let (store, identities) = (store.clone(), guard.is_some());
         async move {
             let follow = || store.watch(Scope::default(), None, true);
             let watch = until_answered("watch the policy", follow).await;
+            let modes = match identities {
+                true => modes::follow(vault).await,
+                false => futures::stream::pending().boxed(),
+            };
             // Compilation takes the processor for as long as it needs, so it has a thread of its own.
             let owner = tokio::runtime::Handle::current();
             let ended =
-                tokio::task::spawn_blocking(move || owner.block_on(mesh.run(watch, inbox))).await;
+                tokio::task::spawn_blocking(move || owner.block_on(mesh.run(watch, modes, inbox)))
+                    .await;
             if let Err(error) = ended {
                 tracing::error!(%error, "the owner of the model panicked");
             }

@@ -3,16 +3,17 @@
 //!
 //! *Invariant:* nothing else changes the model; nothing here talks to an Envoy or to etcd.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use compile::{Compiler, Proxy, ProxyId};
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
+use futures::stream::{BoxStream, FuturesUnordered};
 use model::Revision;
-use store::{Event, Watch};
+use model::mtls::Mode;
+use store::{Entries, Event, Watch};
 use telemetry::Check;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -20,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::freshness::Freshness;
 use crate::guard::Accounts;
+use crate::modes::{self, Tell, Told};
 use crate::state::State;
 
 /// How long a stream waits for a state as new as the store's when it opened; then it is served what there is.
@@ -54,6 +56,14 @@ enum Turn {
     Gone(ProxyId),
 }
 
+/// A proxy that is served.
+struct Subscriber {
+    node: Arc<str>,
+    publish: Publish,
+    /// The modes of mutual TLS in what was last published.
+    modes: BTreeMap<u16, Mode>,
+}
+
 /// The owner of the model.
 pub(crate) struct Mesh {
     compiler: Compiler,
@@ -61,7 +71,11 @@ pub(crate) struct Mesh {
     watching: watch::Sender<bool>,
     accounts: watch::Sender<Accounts>,
     state: State,
-    subscribers: HashMap<ProxyId, Publish>,
+    subscribers: HashMap<ProxyId, Subscriber>,
+    /// What proxies are known to run of mutual TLS; `None` until it was read, always read where there are no identities.
+    modes: Option<Entries>,
+    /// Absent without identities.
+    tell: Option<Tell>,
     /// Those to whom nothing is published yet.
     held: HashMap<ProxyId, Held>,
     freshness: Arc<Freshness>,
@@ -75,6 +89,7 @@ impl Mesh {
         compiler: Compiler,
         freshness: Freshness,
         health: &telemetry::Health,
+        tell: Option<Tell>,
     ) -> Self {
         Self {
             compiler,
@@ -83,6 +98,8 @@ impl Mesh {
             accounts: watch::Sender::new(None),
             state: State::default(),
             subscribers: HashMap::new(),
+            modes: tell.is_none().then(Entries::default),
+            tell,
             held: HashMap::new(),
             freshness: Arc::new(freshness),
             turns: FuturesUnordered::new(),
@@ -107,7 +124,12 @@ impl Mesh {
     }
 
     /// Applies events and answers commands until the commands end.
-    pub(crate) async fn run(mut self, watch: Watch, mut commands: mpsc::Receiver<Command>) {
+    pub(crate) async fn run(
+        mut self,
+        watch: Watch,
+        mut modes: BoxStream<'static, Entries>,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
         let mut events = watch.ready_chunks(BATCH);
         loop {
             let release = self.held.values().map(|held| held.until).min();
@@ -121,6 +143,7 @@ impl Mesh {
                     Some(batch) => self.apply(batch),
                     None => return,
                 },
+                Some(set) = modes.next() => self.learn(set),
                 Some(turn) = self.turns.next() => self.turn(&turn),
                 () = tokio::time::sleep_until(release.unwrap_or_else(Instant::now)), if release.is_some() => {
                     self.release(Instant::now());
@@ -181,6 +204,18 @@ impl Mesh {
                 !same
             });
         }
+        self.compile(revision, changes);
+    }
+
+    /// Takes over what proxies run of mutual TLS.
+    fn learn(&mut self, set: Entries) {
+        let changes = modes::changes(self.modes.as_ref().unwrap_or(&Entries::default()), &set);
+        self.modes = Some(set);
+        let revision = *self.revision.borrow();
+        self.compile(revision, changes);
+    }
+
+    fn compile(&mut self, revision: Revision, changes: Vec<compile::Change>) {
         let begun = std::time::Instant::now();
         let count = changes.len();
         let applied = self.compiler.apply(revision, changes);
@@ -206,8 +241,14 @@ impl Mesh {
     }
 
     fn connect(&mut self, proxy: Proxy, publish: Publish) {
+        let node = proxy.id.clone();
         let id = self.compiler.connect(proxy);
-        self.subscribers.insert(id, publish.clone());
+        let subscriber = Subscriber {
+            node,
+            publish: publish.clone(),
+            modes: BTreeMap::new(),
+        };
+        self.subscribers.insert(id, subscriber);
         let (fresh, until) = (None, Instant::now() + CATCH_UP);
         self.held.insert(id, Held { fresh, until });
         let freshness = self.freshness.clone();
@@ -238,7 +279,8 @@ impl Mesh {
 
     /// Publishes to the subscribers that were held back until the model caught up, or their patience ended.
     fn release(&mut self, now: Instant) {
-        if !self.state.loaded {
+        // Without the modes, clients would be told to speak plaintext to servers that take it no longer.
+        if !self.state.loaded || self.modes.is_none() {
             return;
         }
         let revision = *self.revision.borrow();
@@ -251,11 +293,29 @@ impl Mesh {
         }
     }
 
-    fn publish(&self, id: ProxyId) {
-        if let Some(publish) = self.subscribers.get(&id)
-            && !self.held.contains_key(&id)
-        {
-            publish.send_replace(self.compiler.snapshot(id));
+    fn publish(&mut self, id: ProxyId) {
+        if self.held.contains_key(&id) {
+            return;
         }
+        let Some(subscriber) = self.subscribers.get_mut(&id) else {
+            return;
+        };
+        let snapshot = self.compiler.snapshot(id);
+        if let (Some(tell), Some(snapshot)) = (&self.tell, &snapshot) {
+            let modes = self.compiler.mtls(id).into_iter();
+            let modes: BTreeMap<u16, Mode> = modes
+                .map(|(port, decision)| (port, decision.mode))
+                .collect();
+            if modes != subscriber.modes {
+                subscriber.modes = modes.clone();
+                // Before the snapshot, so that it is known when the acknowledgement comes.
+                drop(tell.send(Told::Published {
+                    node: subscriber.node.clone(),
+                    revision: snapshot.revision(),
+                    modes,
+                }));
+            }
+        }
+        subscriber.publish.send_replace(snapshot);
     }
 }

@@ -4,8 +4,13 @@ use metrics::{counter, gauge};
 use xds::session::Event;
 use xds::{Callbacks, Request, ResourceType, StreamInfo};
 
-/// Callbacks that only count.
-pub(crate) struct Observer;
+use crate::modes::{Tell, Told};
+
+/// Callbacks that count, and tell what proxies acknowledge.
+pub(crate) struct Observer {
+    /// Absent without identities.
+    pub(crate) tell: Option<Tell>,
+}
 
 impl Callbacks for Observer {
     fn on_stream_open(&self, _: &StreamInfo) -> Result<(), tonic::Status> {
@@ -33,8 +38,15 @@ impl Callbacks for Observer {
 
     fn on_event(&self, stream: &StreamInfo, event: &Event) {
         match event {
-            Event::Ack { ty, .. } => {
-                counter!("weft_xds_acks_total", "type" => acronym(*ty)).increment(1)
+            Event::Ack { ty, revision } => {
+                counter!("weft_xds_acks_total", "type" => acronym(*ty)).increment(1);
+                if let (ResourceType::Listener, Some(tell), Some(node)) =
+                    (ty, &self.tell, &stream.node)
+                {
+                    let (node, revision) = (node.clone(), *revision);
+                    // Nobody listens while the pusher ends.
+                    drop(tell.send(Told::Acknowledged { node, revision }));
+                }
             }
             Event::Nack {
                 ty,

@@ -5,14 +5,21 @@
 //! *Invariant:* which policies there are is decided elsewhere ([`crate::mesh::View::peer_authentications`]); here is what
 //! they add up to.
 
+mod acknowledged;
+
 use std::collections::BTreeMap;
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use acknowledged::{Acknowledged, DRAIN, Running, Since};
 
 use crate::Key;
 use crate::spec::{MutualTls, PeerAuthentication, PeerMode};
 
 /// A mode of mutual TLS that is in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Mode {
     /// The proxy takes plaintext only; what is TLS goes through to the workload as it is.
     Disable,

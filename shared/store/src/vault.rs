@@ -24,6 +24,8 @@ pub enum Area {
     Ca,
     /// `tokens/…`: credentials, by their hashes.
     Tokens,
+    /// `mtls/<namespace>/<workload>`: what a workload's proxy acknowledged of mutual TLS.
+    Mtls,
 }
 
 impl Area {
@@ -32,6 +34,7 @@ impl Area {
         match self {
             Self::Ca => "ca",
             Self::Tokens => "tokens",
+            Self::Mtls => "mtls",
         }
     }
 }

@@ -1,0 +1,133 @@
+//! Which modes a proxy was seen to acknowledge, and what that says of the traffic it takes.
+//!
+//! *Invariant:* [`Running::Strict`] is said only when no connection that was accepted before can still speak plaintext.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Mode;
+
+/// How long an Envoy lets old connections live after a listener changed, unless its node says otherwise: the default of
+/// its flag `--drain-time-s`.
+pub const DRAIN: Duration = Duration::from_secs(600);
+
+/// A mode, and when it was first seen acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Since {
+    /// The mode.
+    pub mode: Mode,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What the proxy of a workload acknowledged: the mode on each port of the workload itself. Pushers store it when it turns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Acknowledged {
+    /// By port.
+    pub ports: BTreeMap<u16, Since>,
+    /// How long the proxy lets old connections live, in seconds.
+    pub drain_seconds: u64,
+}
+
+/// What a proxy takes on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Running {
+    /// Plaintext only.
+    Disable,
+    /// Both.
+    Permissive,
+    /// Mutual TLS only, but for connections that were accepted before; until then.
+    Draining(Timestamp),
+    /// Mutual TLS only.
+    Strict,
+}
+
+impl Acknowledged {
+    /// What is to be stored after a proxy acknowledged these modes: those that did not turn keep their time.
+    #[must_use]
+    pub fn turned(&self, modes: &BTreeMap<u16, Mode>, drain: Duration, now: Timestamp) -> Self {
+        let since = |(port, mode): (&u16, &Mode)| {
+            let before = self.ports.get(port).filter(|before| before.mode == *mode);
+            let since = before.map_or(now, |before| before.since);
+            (*port, Since { mode: *mode, since })
+        };
+        Self {
+            ports: modes.iter().map(since).collect(),
+            drain_seconds: drain.as_secs(),
+        }
+    }
+
+    /// The ports on which the proxy takes mutual TLS.
+    pub fn mtls(&self) -> BTreeSet<u16> {
+        let takes = self
+            .ports
+            .iter()
+            .filter(|(_, since)| since.mode != Mode::Disable);
+        takes.map(|(port, _)| *port).collect()
+    }
+
+    /// What the proxy takes on a port; `None` if it never acknowledged anything for it.
+    pub fn running(&self, port: u16, now: Timestamp) -> Option<Running> {
+        let Since { mode, since } = *self.ports.get(&port)?;
+        let drained = since + Duration::from_secs(self.drain_seconds);
+        Some(match mode {
+            Mode::Disable => Running::Disable,
+            Mode::Permissive => Running::Permissive,
+            Mode::Strict if now < drained => Running::Draining(drained),
+            Mode::Strict => Running::Strict,
+        })
+    }
+
+    /// As it is stored.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("numbers and names always serialize")
+    }
+
+    /// What was stored.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn strict_is_said_once_the_connections_of_before_are_gone() {
+        let (start, second) = (Timestamp::UNIX_EPOCH, Duration::from_secs(1));
+        let drain = Duration::from_secs(10);
+        let modes = |mode| BTreeMap::from([(80, mode), (81, Mode::Disable)]);
+        let first = Acknowledged::default().turned(&modes(Mode::Permissive), drain, start);
+        assert_eq!(first.running(80, start), Some(Running::Permissive));
+        assert_eq!(first.running(81, start), Some(Running::Disable));
+        assert_eq!(first.running(82, start), None);
+        assert_eq!(first.mtls(), BTreeSet::from([80]));
+        let then = start + second * 5;
+        let strict = first.turned(&modes(Mode::Strict), drain, then);
+        assert_eq!(strict.ports[&81].since, start, "it did not turn");
+        let end = then + drain;
+        assert_eq!(strict.running(80, then), Some(Running::Draining(end)));
+        assert_eq!(
+            strict.running(80, end - second),
+            Some(Running::Draining(end))
+        );
+        assert_eq!(strict.running(80, end), Some(Running::Strict));
+        assert_eq!(strict.turned(&modes(Mode::Strict), drain, end), strict);
+        let text = String::from_utf8(strict.to_bytes()).unwrap();
+        assert_eq!(
+            text,
+            r#"{"ports":{"80":{"mode":"STRICT","since":"1970-01-01T00:00:05Z"},"81":{"mode":"DISABLE","since":"1970-01-01T00:00:00Z"}},"drainSeconds":10}"#
+        );
+        assert_eq!(Acknowledged::from_bytes(text.as_bytes()).unwrap(), strict);
+    }
+}

@@ -1,0 +1,145 @@
+//! What is stored, and when: after the acknowledgement, when it turned, and not for workloads that are gone.
+
+#![allow(clippy::unwrap_used)]
+
+use store::memory::MemoryStore;
+use xds::pb::google::protobuf::{Struct, Value};
+
+use super::*;
+
+struct Fixture {
+    vault: Arc<dyn Vault>,
+    tell: Tell,
+    accounts: watch::Sender<Accounts>,
+    sets: BoxStream<'static, Entries>,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let vault: Arc<dyn Vault> = Arc::new(MemoryStore::default());
+        let (tell, told) = mpsc::unbounded_channel();
+        let (accounts, seen) = watch::channel(None);
+        let keeper = Keeper {
+            vault: vault.clone(),
+            accounts: seen,
+            told,
+        };
+        tokio::spawn(keeper.keep());
+        let mut sets = follow(vault.clone()).await;
+        assert!(sets.next().await.unwrap().is_empty());
+        Self {
+            vault,
+            tell,
+            accounts,
+            sets,
+        }
+    }
+
+    fn published(&self, revision: i64, mode: Mode) {
+        let told = Told::Published {
+            node: NODE.into(),
+            revision,
+            modes: BTreeMap::from([(80, mode)]),
+        };
+        self.tell.send(told).unwrap_or_else(|_| unreachable!());
+    }
+
+    fn acknowledged(&self, revision: i64) {
+        let seconds = Value {
+            kind: Some(Kind::NumberValue(7.0)),
+        };
+        let node = Node {
+            id: NODE.into(),
+            metadata: Some(Struct {
+                fields: [(DRAIN_TIME.to_owned(), seconds)].into(),
+            }),
+            ..Node::default()
+        };
+        let told = Told::Acknowledged {
+            node: node.into(),
+            revision,
+        };
+        self.tell.send(told).unwrap_or_else(|_| unreachable!());
+    }
+
+    /// The mode in the next set, and what the compiler makes of the change.
+    async fn next(&mut self, before: &Entries) -> (Entries, Option<Acknowledged>) {
+        let set = self.sets.next().await.unwrap();
+        assert_eq!(changes(before, &set).len(), 1);
+        let entry = set.get("shop/orders-1");
+        let stored = entry.map(|entry| Acknowledged::from_bytes(&entry.value).unwrap());
+        (set, stored)
+    }
+}
+
+const NODE: &str = "sidecar~shop~orders-1";
+
+#[tokio::test]
+async fn a_mode_is_stored_when_its_revision_is_acknowledged() {
+    let mut at = Fixture::new().await;
+    at.published(5, Mode::Permissive);
+    at.published(8, Mode::Strict);
+    at.acknowledged(4);
+    at.acknowledged(6);
+    let (first, stored) = at.next(&Entries::default()).await;
+    let stored = stored.unwrap();
+    assert_eq!(stored.ports[&80].mode, Mode::Permissive);
+    assert_eq!(stored.drain_seconds, 7);
+    at.acknowledged(6);
+    at.acknowledged(9);
+    let (second, stored) = at.next(&first).await;
+    assert_eq!(stored.unwrap().ports[&80].mode, Mode::Strict);
+    // What did not turn is not stored again: the next set is of the next turn.
+    at.published(10, Mode::Strict);
+    at.acknowledged(10);
+    at.published(11, Mode::Disable);
+    at.acknowledged(11);
+    let (third, stored) = at.next(&second).await;
+    assert_eq!(stored.unwrap().ports[&80].mode, Mode::Disable);
+    let change = compile::Change::Mtls {
+        namespace: "shop".into(),
+        name: "orders-1".into(),
+        ports: Default::default(),
+    };
+    assert_eq!(changes(&second, &third), [change]);
+}
+
+#[tokio::test]
+async fn what_another_replica_stored_meanwhile_is_not_lost() {
+    let mut at = Fixture::new().await;
+    let other = Acknowledged::default().turned(
+        &BTreeMap::from([(80, Mode::Strict)]),
+        Duration::from_secs(7),
+        Timestamp::UNIX_EPOCH,
+    );
+    // The keeper may or may not have seen it when it stores its own.
+    let put = VaultOp::Put {
+        path: "shop/orders-1".into(),
+        value: other.to_bytes(),
+        expect: Expect::Absent,
+    };
+    at.vault.write(Area::Mtls, vec![put], None).await.unwrap();
+    at.published(1, Mode::Strict);
+    at.acknowledged(1);
+    at.published(2, Mode::Permissive);
+    at.acknowledged(2);
+    let (first, stored) = at.next(&Entries::default()).await;
+    assert_eq!(stored.unwrap(), other);
+    let (_, stored) = at.next(&first).await;
+    assert_eq!(stored.unwrap().ports[&80].mode, Mode::Permissive);
+}
+
+#[tokio::test]
+async fn a_workload_that_is_gone_is_forgotten() {
+    let mut at = Fixture::new().await;
+    at.published(1, Mode::Strict);
+    at.acknowledged(1);
+    let (first, _) = at.next(&Entries::default()).await;
+    let workload: Workload = ("shop".into(), "orders-1".into());
+    let declared = [(workload, Arc::<str>::from("orders"))];
+    let declared = declared.into_iter().collect();
+    at.accounts.send_replace(Some(declared));
+    at.accounts.send_replace(Some(imbl::OrdMap::new()));
+    let (_, stored) = at.next(&first).await;
+    assert_eq!(stored, None);
+}
