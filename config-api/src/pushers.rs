@@ -1,13 +1,14 @@
 //! Questions to every live pusher at once, each with a deadline.
 //!
-//! *Invariant:* a pusher that does not answer is named, never left out silently; no question waits longer than the deadline.
+//! Over mutual TLS where the mesh has identities. *Invariant:* a pusher that does not answer is named, never left out silently; no question waits longer than the deadline.
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
+use model::SpiffeId;
 use pusher_api::v1::pusher_client::PusherClient;
 use serde::Serialize;
 use store::Member;
@@ -20,8 +21,24 @@ pub(crate) const SERVICE: &str = "xds-pusher";
 /// The live pushers and the connections to them.
 pub(crate) struct Pushers {
     members: watch::Receiver<Vec<Member>>,
-    channels: Mutex<HashMap<String, Channel>>,
+    channels: Mutex<Channels>,
     deadline: Duration,
+    transport: Transport,
+}
+
+/// How pushers are reached.
+pub(crate) enum Transport {
+    /// In plaintext, on loopback.
+    Plaintext,
+    /// By identities: our own, and the one a pusher must have.
+    Mutual(mtls::Current, SpiffeId),
+}
+
+/// The connections by address, made with what we held then.
+#[derive(Default)]
+struct Channels {
+    by_address: HashMap<String, Channel>,
+    material: Option<Arc<mtls::Material>>,
 }
 
 /// A pusher that did not answer.
@@ -41,11 +58,16 @@ pub(crate) struct Answers<T> {
 
 impl Pushers {
     /// Asks the members that `members` holds.
-    pub(crate) fn new(members: watch::Receiver<Vec<Member>>, deadline: Duration) -> Self {
+    pub(crate) fn new(
+        members: watch::Receiver<Vec<Member>>,
+        deadline: Duration,
+        transport: Transport,
+    ) -> Self {
         Self {
             members,
             channels: Mutex::default(),
             deadline,
+            transport,
         }
     }
 
@@ -104,19 +126,50 @@ impl Pushers {
             .channels
             .lock()
             .expect("no code panics while it holds this lock");
-        channels.retain(|known, _| {
-            self.members
-                .borrow()
-                .iter()
-                .any(|m| m.addresses.get("grpc") == Some(known))
-        });
-        if let Some(channel) = channels.get(address) {
-            return Ok(PusherClient::new(channel.clone()));
-        }
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|e| format!("{address:?}: {e}"))?;
-        let channel = endpoint.connect_timeout(self.deadline).connect_lazy();
-        channels.insert(address.clone(), channel.clone());
+        let members = self.members.borrow();
+        let of_member = |known: &String| {
+            (members.iter()).any(|member| member.addresses.get("grpc") == Some(known))
+        };
+        channels.by_address.retain(|known, _| of_member(known));
+        let tls = match &self.transport {
+            Transport::Plaintext => None,
+            Transport::Mutual(current, pusher) => {
+                let material = current.borrow().clone();
+                let material = material.ok_or("this service has no certificate yet")?;
+                if (channels.material.as_ref()).is_none_or(|used| !Arc::ptr_eq(used, &material)) {
+                    // A pusher answers until the certificate of the connection expires.
+                    channels.by_address.clear();
+                    channels.material = Some(material.clone());
+                }
+                Some((material, pusher))
+            }
+        };
+        let channel = match channels.by_address.get(address) {
+            Some(channel) => channel.clone(),
+            None => {
+                let channel = self.connect(address, tls)?;
+                channels.by_address.insert(address.clone(), channel.clone());
+                channel
+            }
+        };
         Ok(PusherClient::new(channel).max_decoding_message_size(256 * 1024 * 1024))
+    }
+
+    fn connect(
+        &self,
+        address: &str,
+        tls: Option<(Arc<mtls::Material>, &SpiffeId)>,
+    ) -> Result<Channel, String> {
+        match tls {
+            Some((material, pusher)) => {
+                let config = material.client(pusher.clone()).map_err(|e| e.to_string())?;
+                mtls::channel(address, config.into(), self.deadline).map_err(|e| e.to_string())
+            }
+            None => {
+                let endpoint = Endpoint::from_shared(format!("http://{address}"))
+                    .map_err(|e| format!("{address:?}: {e}"))?;
+                Ok(endpoint.connect_timeout(self.deadline).connect_lazy())
+            }
+        }
     }
 }
