@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
-use model::TrustDomain;
+use mtls::IdentityFlags;
 
 pub use access::{AccessConfig, AccessError};
 
@@ -64,12 +64,9 @@ pub struct Config {
     /// Never freeze eviction for fewer silent workloads than this
     #[arg(long, env = "WEFT_EVICTION_FREEZE_LEAST", default_value_t = 5)]
     pub eviction_freeze_least: usize,
-    /// The trust domain: what identities begin with, after spiffe://
-    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = "cluster.local")]
-    pub trust_domain: TrustDomain,
-    /// The namespace of the control plane's own services: bootstraps trust their identities only
-    #[arg(long, env = "WEFT_SYSTEM_NAMESPACE", default_value = "weft-system")]
-    pub system_namespace: String,
+    /// Who this service is, and whom bootstraps trust.
+    #[command(flatten)]
+    pub identity: IdentityFlags,
     /// Give out bootstraps for pushers that serve xDS without TLS: without a credential, to everybody who may ask
     #[arg(long, env = "WEFT_INSECURE_PLAINTEXT_XDS")]
     pub insecure_plaintext_xds: bool,
@@ -97,8 +94,7 @@ impl Default for Config {
             history_age: Duration::from_secs(720 * 3600),
             eviction_freeze_percent: 20,
             eviction_freeze_least: 5,
-            trust_domain: "cluster.local".parse().expect("it is a trust domain"),
-            system_namespace: "weft-system".into(),
+            identity: IdentityFlags::default(),
             insecure_plaintext_xds: false,
             access: AccessConfig::default(),
         }

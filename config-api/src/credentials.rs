@@ -60,7 +60,7 @@ pub(crate) fn identity(app: &App, workload: &Object) -> Result<Identity> {
     let spec: WorkloadEntry = serde_json::from_value(workload.spec.clone())
         .map_err(|error| refused("spec", error.to_string()))?;
     let identity = Identity::new(
-        &app.config.trust_domain,
+        &app.config.identity.trust_domain,
         &metadata.namespace,
         spec.account(),
     );

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use model::Revision;
+use mtls::Own;
 use store::{Member, Store, Vault};
 use telemetry::{Health, Metrics, TaskError, Tasks};
 use tokio::net::TcpListener;
@@ -28,7 +29,7 @@ use crate::http::status::Status;
 use crate::http::tls;
 use crate::identity::{Followers, Gate, Guard, PROOF, Proof};
 use crate::liveness::{self, Freeze, Peers};
-use crate::pushers::{self, Pushers};
+use crate::pushers::{self, Pushers, Transport};
 use crate::view::{self, View};
 use crate::{credentials, identity, k8s, members, v1};
 
@@ -38,6 +39,9 @@ pub enum StartError {
     /// The flags about access do not go together, or a file of theirs cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The flags about identities do not go together, or the credential cannot be used.
+    #[error("{0}")]
+    Identity(String),
     /// The address cannot be listened on.
     #[error("--listen {address}: {source}; another address or port can be given there")]
     Bind {
@@ -46,6 +50,17 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+}
+
+/// Why a service ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its credential.
+    #[error("{0}")]
+    Identity(String),
+    /// A part of it ended by itself.
+    #[error(transparent)]
+    Task(#[from] TaskError),
 }
 
 /// A service that listens and does not answer yet.
@@ -69,6 +84,7 @@ impl Server {
     pub async fn bind<S: Store + Vault>(config: Config, store: Arc<S>) -> Result<Self, StartError> {
         let address = config.listen;
         (config.access).check(address, config.insecure_published_on_loopback_only)?;
+        check_identity(&config).map_err(StartError::Identity)?;
         let (gate, followers) = Gate::new(&config.access)?;
         let tls = tls::files(&config.access)?;
         let http = peer_client(&config.access)?;
@@ -96,8 +112,8 @@ impl Server {
     /// Serves until the shutdown.
     ///
     /// # Errors
-    /// If one of its tasks ends before.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskError> {
+    /// If its credential cannot be used any more, or one of its tasks ends before.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
         let Self {
             listener,
             address,
@@ -134,6 +150,15 @@ impl Server {
                 health.check("pushers", "not looked for yet"),
             ),
         );
+        let transport = if config.insecure_plaintext_xds {
+            Transport::Plaintext
+        } else {
+            let flags = &config.identity;
+            let own = Own::keep(flags, &store, &vault, &mut tasks, &health);
+            let pusher = flags.service(pushers::SERVICE);
+            let pusher = pusher.map_err(|error| RunError::Identity(error.to_string()))?;
+            Transport::Mutual(own.map_err(RunError::Identity)?.current, pusher.id())
+        };
         let (members, issuers) = watch::channel(Vec::<Member>::new());
         tasks.spawn_until_shutdown(
             "issuers",
@@ -187,7 +212,7 @@ impl Server {
                 config.max_watches,
                 config.request_timeout,
             ),
-            pushers: Pushers::new(pushers, config.pusher_deadline),
+            pushers: Pushers::new(pushers, config.pusher_deadline, transport),
             issuers,
             config,
             store,
@@ -203,7 +228,20 @@ impl Server {
         let router = router(&app, guard, health, metrics);
         let tls = tls.as_ref().map(tls::of_files);
         tasks.spawn("http", serve(listener, tls, router, heads, shutdown));
-        tasks.run().await
+        Ok(tasks.run().await?)
+    }
+}
+
+/// Identities or plaintext: one of the two.
+fn check_identity(config: &Config) -> Result<(), String> {
+    match (config.insecure_plaintext_xds, &config.identity.credential_file) {
+        (true, Some(_)) => Err(
+            "--credential-file and --insecure-plaintext-xds exclude each other; drop one".into(),
+        ),
+        (true, None) => Ok(()),
+        (false, _) => config.identity.credential().map(drop).map_err(|error| {
+            format!("{error}; for development on one machine, --insecure-plaintext-xds needs none")
+        }),
     }
 }
 

@@ -82,8 +82,8 @@ pub(super) async fn bootstrap(
             credential: &credential,
             bundle: &bundle,
             issuers: &issuers,
-            trust_domain: &app.config.trust_domain,
-            system_namespace: &app.config.system_namespace,
+            trust_domain: &app.config.identity.trust_domain,
+            system_namespace: &app.config.identity.system_namespace,
         };
         config::identified(&node, &workload, &pushers, &options, &identified)
     };

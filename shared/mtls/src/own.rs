@@ -37,6 +37,16 @@ pub struct IdentityFlags {
     pub credential_file: Option<PathBuf>,
 }
 
+impl Default for IdentityFlags {
+    fn default() -> Self {
+        Self {
+            trust_domain: "cluster.local".parse().expect("it is a trust domain"),
+            system_namespace: "weft-system".into(),
+            credential_file: None,
+        }
+    }
+}
+
 impl IdentityFlags {
     /// The identity of a service of the control plane.
     ///
