@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
-use model::Revision;
+use model::{Credential, Revision};
 use mtls::Own;
 use store::{Member, Store, Vault};
 use telemetry::{Health, Metrics, TaskError, Tasks};
@@ -55,9 +55,9 @@ pub enum StartError {
 /// Why a service ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Its credential.
-    #[error("{0}")]
-    Identity(String),
+    /// The system namespace.
+    #[error("--system-namespace cannot be part of an identity")]
+    SystemNamespace(#[from] model::SpiffeIdError),
     /// A part of it ended by itself.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -70,6 +70,7 @@ pub struct Server {
     config: Config,
     store: Arc<dyn Store>,
     vault: Arc<dyn Vault>,
+    credential: Option<Credential>,
     gate: Gate,
     followers: Followers,
     tls: Option<tls::Files>,
@@ -84,7 +85,7 @@ impl Server {
     pub async fn bind<S: Store + Vault>(config: Config, store: Arc<S>) -> Result<Self, StartError> {
         let address = config.listen;
         (config.access).check(address, config.insecure_published_on_loopback_only)?;
-        check_identity(&config).map_err(StartError::Identity)?;
+        let credential = credential(&config).map_err(StartError::Identity)?;
         let (gate, followers) = Gate::new(&config.access)?;
         let tls = tls::files(&config.access)?;
         let http = peer_client(&config.access)?;
@@ -97,6 +98,7 @@ impl Server {
             config,
             vault: store.clone(),
             store,
+            credential,
             gate,
             followers,
             tls,
@@ -112,7 +114,7 @@ impl Server {
     /// Serves until the shutdown.
     ///
     /// # Errors
-    /// If its credential cannot be used any more, or one of its tasks ends before.
+    /// If the system namespace cannot be part of an identity, or one of its tasks ends before.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
         let Self {
             listener,
@@ -120,6 +122,7 @@ impl Server {
             config,
             store,
             vault,
+            credential,
             gate,
             followers,
             tls,
@@ -150,14 +153,13 @@ impl Server {
                 health.check("pushers", "not looked for yet"),
             ),
         );
-        let transport = if config.insecure_plaintext_xds {
-            Transport::Plaintext
-        } else {
-            let flags = &config.identity;
-            let own = Own::keep(flags, &store, &vault, &mut tasks, &health);
-            let pusher = flags.service(pushers::SERVICE);
-            let pusher = pusher.map_err(|error| RunError::Identity(error.to_string()))?;
-            Transport::Mutual(own.map_err(RunError::Identity)?.current, pusher.id())
+        let transport = match credential {
+            None => Transport::Plaintext,
+            Some(credential) => {
+                let flags = &config.identity;
+                let own = Own::keep(flags, credential, &store, &vault, &mut tasks, &health)?;
+                Transport::Mutual(own.current, flags.service(pushers::SERVICE)?.id())
+            }
         };
         let (members, issuers) = watch::channel(Vec::<Member>::new());
         tasks.spawn_until_shutdown(
@@ -232,14 +234,17 @@ impl Server {
     }
 }
 
-/// Identities or plaintext: one of the two.
-fn check_identity(config: &Config) -> Result<(), String> {
-    match (config.insecure_plaintext_xds, &config.identity.credential_file) {
+/// What this service proves itself with; nothing where xDS is in plaintext.
+fn credential(config: &Config) -> Result<Option<Credential>, String> {
+    match (
+        config.insecure_plaintext_xds,
+        &config.identity.credential_file,
+    ) {
         (true, Some(_)) => Err(
             "--credential-file and --insecure-plaintext-xds exclude each other; drop one".into(),
         ),
-        (true, None) => Ok(()),
-        (false, _) => config.identity.credential().map(drop).map_err(|error| {
+        (true, None) => Ok(None),
+        (false, _) => config.identity.credential().map(Some).map_err(|error| {
             format!("{error}; for development on one machine, --insecure-plaintext-xds needs none")
         }),
     }

@@ -111,9 +111,12 @@ pub struct BindError {
 /// Why a pusher ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Its flags about identities.
+    /// Its credential cannot be used.
     #[error("{0}")]
-    Identity(String),
+    Credential(String),
+    /// The system namespace cannot be part of an identity.
+    #[error("--system-namespace cannot be part of an identity")]
+    SystemNamespace(#[from] model::SpiffeIdError),
     /// A part of it ended by itself.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -157,8 +160,9 @@ pub async fn run<S: Store + Vault>(
     let (own, guard) = if config.insecure_plaintext_xds {
         (None, None)
     } else {
-        let own = Own::keep(&config.identity, &store, &vault, &mut tasks, &health)
-            .map_err(RunError::Identity)?;
+        let flags = &config.identity;
+        let credential = flags.credential().map_err(RunError::Credential)?;
+        let own = Own::keep(flags, credential, &store, &vault, &mut tasks, &health)?;
         let (publish, credentials) = watch::channel(None);
         let check = health.check("credentials", "not read yet");
         tasks.spawn_until_shutdown(

@@ -30,7 +30,7 @@ async fn created(api: &Api, spec: &Value) {
 
 /// An API that gives out credentials, with a workload and the roots of an authority.
 async fn mesh(spec: &Value) -> (Api, String) {
-    let api = Api::with(|config| config.insecure_plaintext_xds = false).await;
+    let api = Api::with_identities().await;
     created(&api, spec).await;
     let bundle = Authority::new().pem;
     let put = VaultOp::Put {
@@ -203,7 +203,7 @@ async fn a_bootstrap_names_the_issuers_that_live() {
 
 #[tokio::test]
 async fn what_cannot_be_given_is_refused_and_makes_no_credential() {
-    let api = Api::with(|config| config.insecure_plaintext_xds = false).await;
+    let api = Api::with_identities().await;
     assert_eq!(api.post(BOOTSTRAP, &Value::Null).await.0, 404);
     created(&api, &json!({"address": "127.0.1.1"})).await;
     let (code, refused) = api.post(BOOTSTRAP, &Value::Null).await;

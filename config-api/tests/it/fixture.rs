@@ -39,6 +39,19 @@ impl Api {
         Self::beside(Arc::new(MemoryStore::new()), change).await
     }
 
+    /// One that gives out credentials. No issuer knows its own.
+    pub(crate) async fn with_identities() -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let credential = model::Credential::new(&[7; model::CREDENTIAL_BYTES].into());
+        std::fs::write(file.path(), credential.expose()).unwrap();
+        // It is read while it starts.
+        Self::with(|config| {
+            config.insecure_plaintext_xds = false;
+            config.identity.credential_file = Some(file.path().into());
+        })
+        .await
+    }
+
     /// One more replica on the same store.
     pub(crate) async fn beside(store: Arc<MemoryStore>, change: impl FnOnce(&mut Config)) -> Self {
         // Once per process; later calls find it done.

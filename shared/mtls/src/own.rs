@@ -97,16 +97,16 @@ impl Own {
     /// Starts the tasks that keep a service's certificate. Readiness has it as `identity`.
     ///
     /// # Errors
-    /// As [`IdentityFlags::credential`], and if the system namespace cannot be part of an identity.
+    /// If the system namespace cannot be part of an identity.
     pub fn keep(
         flags: &IdentityFlags,
+        credential: Credential,
         store: &Arc<dyn Store>,
         vault: &Arc<dyn Vault>,
         tasks: &mut Tasks,
         health: &Health,
-    ) -> Result<Self, String> {
-        let credential = flags.credential()?;
-        let issuer = flags.service(ISSUERS).map_err(|e| e.to_string())?.id();
+    ) -> Result<Self, SpiffeIdError> {
+        let issuer = flags.service(ISSUERS)?.id();
         let check = health.check("identity", "the issuer was not asked yet");
         let (publish, addresses) = watch::channel(Vec::new());
         tasks.spawn_until_shutdown("issuers", follow_issuers(store.clone(), publish));
