@@ -10,6 +10,7 @@
 
 pub mod call;
 pub mod matching;
+pub mod template;
 pub mod terms;
 
 #[cfg(test)]

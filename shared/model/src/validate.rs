@@ -11,6 +11,7 @@ mod headers;
 mod http;
 mod names;
 mod peer_authentication;
+pub(crate) mod re2;
 mod request_authentication;
 mod service_entry;
 mod sidecar;

@@ -162,6 +162,7 @@ pub(super) fn plaintext(
 /// Who the proxy is, and that it is told everything over one stream.
 fn common(node: &str, workload: &Object, options: &Options) -> Value {
     let runtime = [
+        json!({"name": "static", "static_layer": {model::REGEX_RUNTIME_KEY: model::REGEX_PROGRAM_SIZE}}),
         json!({"name": RUNTIME, "rtds_layer": {"name": RUNTIME, "rtds_config": ads("1s")}}),
         // What somebody sets by hand on the admin port wins.
         json!({"name": "admin", "admin_layer": {}}),

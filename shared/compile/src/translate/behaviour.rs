@@ -275,7 +275,7 @@ fn on_every_envoy(
     }
 }
 
-mod authz;
+pub(super) mod authz;
 #[cfg(test)]
 mod endpoints;
 mod site;

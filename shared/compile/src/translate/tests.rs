@@ -1,6 +1,8 @@
 //! Rich policies, asked of real Envoys.
 #![allow(clippy::unwrap_used)]
 
+mod grammars;
+
 use std::collections::BTreeMap;
 
 use model::spec::{Destination, HttpRoute, ReadinessProbe, TcpRoute, TlsRoute, TrafficPolicy};

@@ -10,12 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prost::Message;
-use xds::pb::envoy::config::bootstrap::v3::{Admin, Bootstrap, bootstrap};
+use xds::pb::envoy::config::bootstrap::v3::{
+    Admin, Bootstrap, LayeredRuntime, RuntimeLayer, bootstrap, runtime_layer,
+};
 use xds::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener, filter};
 use xds::pb::envoy::extensions::filters::http::router::v3::Router;
 use xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, http_connection_manager, http_filter,
 };
+use xds::pb::google::protobuf::{Struct, Value, value};
 
 use super::pb;
 
@@ -54,9 +57,16 @@ fn complaint(envoy: &Path, file: &Path) -> Option<String> {
         .output()
         .unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
+    // An entry may have several lines.
+    let mut told = true;
     let bad: Vec<&str> = log
         .lines()
-        .filter(|line| !line.contains("[info]"))
+        .filter(|line| {
+            if line.starts_with('[') {
+                told = !line.contains("[info]");
+            }
+            told
+        })
         .collect();
     (!output.status.success() || !bad.is_empty())
         .then(|| format!("{}: {}\n{}", envoy.display(), output.status, bad.join("\n")))
@@ -117,6 +127,7 @@ pub(crate) fn bootstrap(config: Config) -> Bootstrap {
             }),
             ..Default::default()
         }),
+        layered_runtime: Some(runtime()),
         static_resources: Some(bootstrap::StaticResources {
             listeners: filters
                 .enumerate()
@@ -127,6 +138,23 @@ pub(crate) fn bootstrap(config: Config) -> Bootstrap {
             ..Default::default()
         }),
         ..Default::default()
+    }
+}
+
+/// The static layer of runtime values that every bootstrap has.
+fn runtime() -> LayeredRuntime {
+    let size = f64::from(model::REGEX_PROGRAM_SIZE);
+    let value = Value {
+        kind: Some(value::Kind::NumberValue(size)),
+    };
+    let layer = Struct {
+        fields: [(model::REGEX_RUNTIME_KEY.to_owned(), value)].into(),
+    };
+    LayeredRuntime {
+        layers: vec![RuntimeLayer {
+            name: "static".into(),
+            layer_specifier: Some(runtime_layer::LayerSpecifier::StaticLayer(layer)),
+        }],
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prost::{Message, Name};
-use xds::pb::envoy::config::bootstrap::v3::{Admin, Bootstrap, bootstrap};
+use xds::pb::envoy::config::bootstrap::v3::{
+    Admin, Bootstrap, LayeredRuntime, RuntimeLayer, bootstrap, runtime_layer,
+};
 use xds::pb::envoy::config::cluster::v3::{Cluster, cluster};
 use xds::pb::envoy::config::core::v3::Node;
 use xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -18,7 +20,7 @@ use xds::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use xds::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
 };
-use xds::pb::google::protobuf::Any;
+use xds::pb::google::protobuf::{Any, Struct, Value, value};
 use xds::{ResourceType, Snapshot, make};
 
 /// What Envoys have to say against a snapshot: errors and warnings.
@@ -32,9 +34,16 @@ pub(crate) fn complaints(snapshot: &Snapshot) -> Vec<String> {
             .output()
             .unwrap();
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        // An entry may have several lines.
+        let mut told = true;
         let bad: Vec<&str> = log
             .lines()
-            .filter(|line| !line.contains("[info]"))
+            .filter(|line| {
+                if line.starts_with('[') {
+                    told = !line.contains("[info]");
+                }
+                told
+            })
             .collect();
         (!output.status.success() || !bad.is_empty())
             .then(|| format!("{}: {}", envoy.display(), bad.join("\n")))
@@ -79,12 +88,30 @@ pub(crate) fn bootstrap(snapshot: &Snapshot, secrets: Option<SocketAddr>) -> Boo
             address: Some(make::address("127.0.0.1", 0)),
             ..Default::default()
         }),
+        layered_runtime: Some(runtime()),
         static_resources: Some(bootstrap::StaticResources {
             clusters: clusters.chain([issuer(secrets)]).collect(),
             listeners: listeners.collect(),
             ..Default::default()
         }),
         ..Default::default()
+    }
+}
+
+/// The static layer of runtime values that every bootstrap has.
+fn runtime() -> LayeredRuntime {
+    let size = f64::from(model::REGEX_PROGRAM_SIZE);
+    let value = Value {
+        kind: Some(value::Kind::NumberValue(size)),
+    };
+    let layer = Struct {
+        fields: [(model::REGEX_RUNTIME_KEY.to_owned(), value)].into(),
+    };
+    LayeredRuntime {
+        layers: vec![RuntimeLayer {
+            name: "static".into(),
+            layer_specifier: Some(runtime_layer::LayerSpecifier::StaticLayer(layer)),
+        }],
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::call::{Call, Http};
+use super::template::{self, is_literal, is_template};
 use super::terms::{Attribute, Leaning, Meaning, Term};
 
 /// A value as Istio reads it.
@@ -216,7 +217,7 @@ fn path(path: &str, value: &str, leaning: Leaning) -> bool {
         return !path.is_empty();
     }
     let plain = if is_template(value) {
-        template(path, value)
+        template::matches(path, value)
     } else {
         pattern.matches(path)
     };
@@ -256,35 +257,4 @@ pub fn literal_parts(value: &str) -> impl Iterator<Item = &str> {
     parts
         .into_iter()
         .filter(|part| !part.is_empty() && *part != "/" && !part.contains('{'))
-}
-
-/// Whether Envoy's templates take a byte for part of a segment.
-fn is_literal(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()+,;:@=".contains(&byte)
-}
-
-/// Whether a path is a template.
-pub fn is_template(value: &str) -> bool {
-    value.contains("{*}") || value.contains("{**}")
-}
-
-fn template(path: &str, value: &str) -> bool {
-    let Some((head, rest)) = value.split_once('{') else {
-        return path == value;
-    };
-    let Some(path) = path.strip_prefix(head) else {
-        return false;
-    };
-    match rest.strip_prefix("**}") {
-        Some(tail) => path
-            .strip_suffix(tail)
-            .is_some_and(|between| between.bytes().all(|b| b == b'/' || is_literal(b))),
-        None => {
-            let end = path
-                .bytes()
-                .position(|b| !is_literal(b))
-                .unwrap_or(path.len());
-            end > 0 && template(&path[end..], rest.strip_prefix("*}").unwrap_or(rest))
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Rules of `AuthorizationPolicy`.
 
 use super::{Findings, Path, names};
-use crate::authz::matching::is_template;
+use crate::authz::template;
 use crate::authz::terms::Attribute;
 use crate::spec::{
     AuthorizationAction, AuthorizationPolicy, AuthorizationRule, Condition, Operation,
@@ -139,7 +139,7 @@ fn operation(operation: &Operation, path: &Path, findings: &mut Findings) {
             findings.rule(&path, not_empty(value));
             match field {
                 "ports" | "notPorts" => findings.rule(&path, port(value)),
-                "paths" | "notPaths" => findings.rule(&path, template(value)),
+                "paths" | "notPaths" => findings.rule(&path, template::check(value)),
                 _ => {}
             }
         }
@@ -213,34 +213,4 @@ fn account(value: &str) -> Result<(), String> {
                 .into(),
         )
     }
-}
-
-/// Istio's `CheckValidPathTemplate`.
-fn template(value: &str) -> Result<(), String> {
-    let of_template = is_template(value);
-    let mut ended = false;
-    for segment in value.trim_matches('/').split('/') {
-        match segment {
-            _ if ended && segment.starts_with('{') => {
-                return Err("must have {**} as the last of its {*} and {**}".into());
-            }
-            "{*}" => {}
-            "{**}" => ended = true,
-            _ if segment.contains(['{', '}']) => {
-                return Err("must have { and } only in {*} and {**}, each a whole segment".into());
-            }
-            _ if of_template && !segment.bytes().all(literal) => {
-                return Err("must have only letters, digits and -._~%!$&'()+,;:@= in the segments of a template; * is {*} there".into());
-            }
-            _ => {}
-        }
-    }
-    if of_template && (!value.starts_with('/') || value.contains("//")) {
-        return Err("must begin with a slash, and have no empty segment".into());
-    }
-    Ok(())
-}
-
-fn literal(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()+,;:@=".contains(&byte)
 }

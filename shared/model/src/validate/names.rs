@@ -5,11 +5,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+pub(super) use super::re2::regex;
 use super::{Findings, Path};
 use crate::spec::{Duration, HeaderMatch, Labels, Percent, StringMatch, Subnet, WorkloadSelector};
-
-/// How large a compiled regular expression may become, in bytes; RE2 in Envoy has a limit of its own.
-const REGEX_SIZE: usize = 1 << 20;
 
 /// A DNS label: letters, digits and dashes, at most 63.
 pub(super) fn dns_label(text: &str) -> Result<(), String> {
@@ -83,32 +81,6 @@ pub(super) fn gateway(text: &str) -> Result<(), String> {
 /// An address, or an address with the length of a prefix.
 pub(super) fn subnet(text: &str) -> Result<(), String> {
     text.parse::<Subnet>().map(drop)
-}
-
-/// A regular expression that RE2 reads and that does not grow without measure.
-pub(super) fn regex(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Err("must not be empty".into());
-    }
-    match regex::RegexBuilder::new(text)
-        .size_limit(REGEX_SIZE)
-        .build()
-    {
-        Ok(_) => Ok(()),
-        Err(regex::Error::CompiledTooBig(_)) => {
-            Err("is too large a regular expression; make it shorter".into())
-        }
-        Err(error) => {
-            let last = error.to_string();
-            let reason = last
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ")
-                .to_owned();
-            Err(format!("is not an RE2 regular expression: {reason}"))
-        }
-    }
 }
 
 /// A header's name.

@@ -1,10 +1,11 @@
 //! The terms of a rule as permissions (what is called) and principals (who calls).
 //!
-//! *Invariant:* a value that cannot be read makes its term match nothing.
+//! *Invariant:* a value that cannot be read, which nobody can write, allows nothing and denies everything.
 
 use model::authz::matching::{
-    Pattern, is_exact_path, is_template, literal_parts, request_principal, service_account,
+    Pattern, is_exact_path, literal_parts, request_principal, service_account,
 };
+use model::authz::template::{self, is_template};
 use model::authz::terms::{Attribute, Leaning, Meaning, Term};
 use xds::pb::envoy::config::rbac::v3::{Permission, Policy, Principal, permission, principal};
 use xds::pb::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
@@ -44,11 +45,15 @@ pub(super) fn policy(meaning: &Meaning<'_>, leaning: Leaning, at: At<'_>) -> Pol
 
 /// Something that Envoy can combine.
 pub(super) trait Combine: Sized {
+    fn anything() -> Self;
     fn any_of(these: Vec<Self>) -> Self;
     fn not(this: Self) -> Self;
 }
 
 impl Combine for Permission {
+    fn anything() -> Self {
+        rule(Rule::Any(true))
+    }
     fn any_of(rules: Vec<Self>) -> Self {
         rule(Rule::OrRules(permission::Set { rules }))
     }
@@ -58,6 +63,9 @@ impl Combine for Permission {
 }
 
 impl Combine for Principal {
+    fn anything() -> Self {
+        id(Identifier::Any(true))
+    }
     fn any_of(ids: Vec<Self>) -> Self {
         id(Identifier::OrIds(principal::Set { ids }))
     }
@@ -81,6 +89,13 @@ fn both<T: Combine>(
     };
     let not = any(term.not_values, leaning.negated()).map(T::not);
     any(term.values, leaning).into_iter().chain(not).collect()
+}
+
+fn unreadable<T: Combine>(leaning: Leaning) -> T {
+    match leaning {
+        Leaning::Match => T::anything(),
+        Leaning::NoMatch => T::not(T::anything()),
+    }
 }
 
 fn rule(rule: Rule) -> Permission {
@@ -123,7 +138,7 @@ fn permission(attribute: &Attribute<'_>, value: &str, leaning: Leaning) -> Permi
         Attribute::Path => return path(value, leaning),
         _ => None,
     };
-    rule_of.map_or_else(|| Permission::not(rule(Rule::Any(true))), rule)
+    rule_of.map_or_else(|| unreadable(leaning), rule)
 }
 
 /// One colon, and nothing but a port after it.
@@ -181,6 +196,9 @@ fn path(value: &str, leaning: Leaning) -> Permission {
             rule: Some(matcher::path_matcher::Rule::Path(string)),
         }))
     };
+    if template::check(value).is_err() {
+        return unreadable(leaning);
+    }
     let pattern = Pattern::of(value);
     let plain = if is_template(value) {
         let config = UriTemplateMatchConfig {
@@ -251,7 +269,7 @@ fn principal(attribute: &Attribute<'_>, value: &str, leaning: Leaning, at: At<'_
         }
         _ => None,
     };
-    identifier.map_or_else(|| Principal::not(id(Identifier::Any(true))), id)
+    identifier.map_or_else(|| unreadable(leaning), id)
 }
 
 fn claim_text(name: &str, pattern: Pattern<'_>) -> Identifier {

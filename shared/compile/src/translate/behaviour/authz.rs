@@ -23,7 +23,7 @@ use crate::security::Security;
 use crate::translate::{authz, jwt as translate_jwt};
 
 /// The filters of policies (their specs) and of token rules.
-pub(super) fn security(policies: &[Value], rules: &[JwtRule]) -> Security {
+pub(in crate::translate) fn security(policies: &[Value], rules: &[JwtRule]) -> Security {
     let specs: Vec<AuthorizationPolicy> = policies
         .iter()
         .map(|it| serde_json::from_value(it.clone()).unwrap())
@@ -47,7 +47,11 @@ pub(super) fn security(policies: &[Value], rules: &[JwtRule]) -> Security {
 }
 
 /// A listener as at a gateway, with everything allowed leading to one route.
-pub(super) fn listener(name: &str, security: &Security, route: pb::Route) -> Listener {
+pub(in crate::translate) fn listener(
+    name: &str,
+    security: &Security,
+    route: pb::Route,
+) -> Listener {
     let mesh = Mesh::new("svc.cluster.local", "istio-system");
     let mut read: BTreeSet<Fact> = BTreeSet::new();
     let host = pb::VirtualHost {
@@ -70,12 +74,12 @@ pub(super) fn listener(name: &str, security: &Security, route: pb::Route) -> Lis
 }
 
 /// Every request, to a cluster.
-pub(super) fn to(cluster: &str) -> pb::Route {
+pub(in crate::translate) fn to(cluster: &str) -> pb::Route {
     route::inbound_route(cluster, "all".into())
 }
 
 /// Every request, answered here.
-pub(super) fn answered() -> pb::Route {
+pub(in crate::translate) fn answered() -> pb::Route {
     pb::Route {
         action: Some(pb::route::Action::DirectResponse(
             pb::DirectResponseAction {
@@ -84,5 +88,22 @@ pub(super) fn answered() -> pb::Route {
             },
         )),
         ..to("none")
+    }
+}
+
+/// Numbers that are always the same (Knuth's linear congruential generator).
+pub(in crate::translate) struct Chance(pub(in crate::translate) u64);
+
+impl Chance {
+    pub(in crate::translate) fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+
+    pub(in crate::translate) fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+        of[self.below(of.len())]
     }
 }

@@ -73,3 +73,47 @@ fn an_expression_that_grows_without_measure_is_refused() {
         assert!(regex(text).is_err(), "{text:.20}");
     }
 }
+
+#[test]
+fn expressions_are_those_that_re2_reads() {
+    for text in [
+        "/a/.*",
+        "(?i)^x|y$",
+        "[^a-z]+?",
+        r"\d{2,3}\.\w*",
+        "[[:alpha:]-]",
+        r"(?P<n>a)(?<m>b)",
+        r"\x{41}\x7f",
+        "é(?:ü){2}",
+        "[]a]",
+        "a{1000}",
+        "x{2,}",
+        r"\%\/\-",
+    ] {
+        assert_eq!(regex(text), Ok(()), "{text}");
+    }
+    for (text, why) in [
+        ("[a-z&&[^x]]", "cannot be taken from another"),
+        ("[a[b]]", "cannot stand in another"),
+        ("(?x)a b", "flags are i, m, s and U"),
+        ("(?-u:a)", "flags are i, m, s and U"),
+        (r"\u00e9", r"\x7f"),
+        (r"\x{1F600}", r"\x7f"),
+        ("[a-é]", "ASCII"),
+        ("é+", "ASCII"),
+        (r"\<a", r"\b"),
+        (r"\p{Lu}", "bytes"),
+        (r"[\pL]", "bytes"),
+        ("a**", "without a group"),
+        ("a{1001}", "1000 times"),
+        ("(a{100}){11}", "1000 times"),
+        ("(?=a)", "look-around"),
+        (r"(a)\1", "backreferences"),
+        ("a{,3}", "decimal"),
+        (r"(?:\W\S\D.){900}", "too large"),
+        ("(", "unclosed group"),
+    ] {
+        let error = regex(text).unwrap_err();
+        assert!(error.contains(why), "{text}: {error}");
+    }
+}

@@ -10,28 +10,6 @@ use super::jwt::{ISSUER, Issuer};
 use super::oracle::{self, Request};
 use super::*;
 
-/// Numbers that are always the same (Knuth's linear congruential generator).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-
-    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
-        of[self.below(of.len())]
-    }
-
-    fn some(&mut self, of: &[&str]) -> Value {
-        let count = 1 + self.below(2);
-        (0..count).map(|_| self.one(of)).collect()
-    }
-}
-
 const PATHS: [&str; 12] = [
     "/",
     "/a",
@@ -116,13 +94,19 @@ const KEYS: [&str; 12] = [
 /// Teams said several times.
 const TEAMS: [(&str, &str); 3] = [("x-team", "blue"), ("x-team", "red"), ("X-Team", "blue")];
 
+/// Some of these.
+fn some(chance: &mut Chance, of: &[&str]) -> Value {
+    let count = 1 + chance.below(2);
+    (0..count).map(|_| chance.one(of)).collect()
+}
+
 /// Puts values under a field, or under its negation.
 fn put(to: &mut Value, field: &str, values: &[&str], chance: &mut Chance) {
     let name = match chance.below(4) {
         0 => format!("not{}{}", field[..1].to_uppercase(), &field[1..]),
         _ => field.to_owned(),
     };
-    to[name] = chance.some(values);
+    to[name] = some(chance, values);
 }
 
 fn rule(chance: &mut Chance) -> Value {
@@ -171,7 +155,7 @@ fn rule(chance: &mut Chance) -> Value {
                 _ => &TEXTS,
             };
             let field = chance.one(&["values", "values", "notValues"]);
-            json!({"key": key, field: chance.some(values)})
+            json!({"key": key, field: some(chance, values)})
         });
         rule["when"] = items.collect();
     }
