@@ -4,6 +4,7 @@
 //! *Invariant:* exactly one root is active, the issuing certificate is signed by it, and both are in the bundle.
 
 mod codec;
+mod lineage;
 pub mod rotation;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use crate::key::{KeyError, PrivateKey, PublicKey};
 use crate::x509::{Serial, Signer, X509Error, X509Svid, certificates_pem};
 
 pub use codec::CodecError;
+pub use lineage::Cross;
 
 /// What can go wrong with an authority.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +103,8 @@ pub struct Root {
     pub since: Timestamp,
     /// The first bundle that holds it.
     pub sequence: u64,
+    /// What leads from it to older roots, the newest first.
+    pub lineage: Vec<Cross>,
 }
 
 /// A key that signs tokens.
@@ -151,6 +155,7 @@ impl Authority {
                 stage: Stage::Active,
                 since: now,
                 sequence: 1,
+                lineage: Vec::new(),
             }],
             issuing,
             jwt_keys: vec![jwt_key],

@@ -84,6 +84,9 @@ impl Own {
         let id = self.identity.id();
         let names = &self.server_names;
         let svid = authority.sign(&id, &key.public(), now, self.ttl, names, &random)?;
+        let mut chain = svid.chain;
+        // For proxies whose bootstraps pin an older root.
+        chain.extend(authority.lineage(now).cloned());
         let mut roots = RootCertStore::empty();
         for root in authority.bundle() {
             roots.add(root.clone())?;
@@ -96,7 +99,7 @@ impl Own {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(svid.chain, key)?;
+            .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;

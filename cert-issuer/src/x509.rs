@@ -90,7 +90,8 @@ impl Signer {
         now: Timestamp,
         not_after: Timestamp,
     ) -> Result<Self, X509Error> {
-        let params = authority(trust_domain, name, 1, serial, now, not_after)?;
+        // No limit of the path: a root certifies its successor as well.
+        let params = authority(trust_domain, name, None, serial, now, not_after)?;
         let certificate = params.self_signed(&key)?;
         Self::restore(trust_domain, certificate.der().clone(), key)
     }
@@ -108,9 +109,27 @@ impl Signer {
         not_after: Timestamp,
     ) -> Result<Self, X509Error> {
         let not_after = self.within(now, not_after)?;
-        let params = authority(&self.trust_domain, name, 0, serial, now, not_after)?;
+        let params = authority(&self.trust_domain, name, Some(0), serial, now, not_after)?;
         let certificate = params.signed_by(&key, &self.issuer()?)?;
         Self::restore(&self.trust_domain, certificate.der().clone(), key)
+    }
+
+    /// Certifies the root that comes after this one: with it, who trusts this root accepts what that one signs, until the
+    /// first of the two expires.
+    ///
+    /// # Errors
+    /// [`X509Error::IssuerExpired`], [`X509Error::Sign`].
+    pub fn cross(
+        &self,
+        name: &str,
+        successor: &Self,
+        serial: Serial,
+        now: Timestamp,
+    ) -> Result<CertificateDer<'static>, X509Error> {
+        let not_after = self.within(now, successor.not_after)?;
+        let params = authority(&self.trust_domain, name, None, serial, now, not_after)?;
+        let certificate = params.signed_by(&successor.key, &self.issuer()?)?;
+        Ok(certificate.der().clone())
     }
 
     /// A certificate and its key, as they were stored.
@@ -241,7 +260,7 @@ pub fn certificates_pem<'a>(
 fn authority(
     trust_domain: &TrustDomain,
     name: &str,
-    below: u8,
+    below: Option<u8>,
     serial: Serial,
     now: Timestamp,
     not_after: Timestamp,
@@ -252,7 +271,10 @@ fn authority(
     subject.push(DnType::CommonName, name);
     params.distinguished_name = subject;
     params.subject_alt_names = vec![uri(&trust_domain.id())?];
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
+    params.is_ca = IsCa::Ca(match below {
+        Some(below) => BasicConstraints::Constrained(below),
+        None => BasicConstraints::Unconstrained,
+    });
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
     validity(&mut params, serial, now, not_after)?;
@@ -294,6 +316,11 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>,
     let (_, parsed) = X509Certificate::from_der(certificate)
         .map_err(|error| X509Error::Certificate(error.to_string()))?;
     Ok(parsed)
+}
+
+/// When a certificate expires.
+pub(crate) fn expiry(certificate: &CertificateDer<'_>) -> Result<Timestamp, X509Error> {
+    not_after(&parse(certificate)?)
 }
 
 fn not_after(certificate: &X509Certificate<'_>) -> Result<Timestamp, X509Error> {

@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Authority, JwtKey, Root, Stage};
+use super::{Authority, Cross, JwtKey, Root, Stage};
 use crate::key::{KeyError, PrivateKey};
 use crate::x509::{Signer, X509Error};
 
@@ -52,6 +52,16 @@ struct StoredRoot {
     stage: Stage,
     since: Timestamp,
     sequence: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lineage: Vec<StoredCross>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredCross {
+    by: String,
+    /// DER in base64.
+    certificate: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -119,15 +129,23 @@ impl Authority {
         }
         let trust_domain = stored.trust_domain;
         let signer = |stored: StoredSigner| -> Result<Arc<Signer>, CodecError> {
-            let certificate = STANDARD
-                .decode(stored.certificate)
-                .map_err(|_| CodecError::Form("a certificate is not base64".into()))?;
-            let certificate = CertificateDer::from(certificate);
+            let certificate = certificate(&stored.certificate)?;
             let key = key(&stored.key)?;
             Ok(Arc::new(Signer::restore(&trust_domain, certificate, key)?))
         };
+        let cross = |stored: StoredCross| -> Result<Cross, CodecError> {
+            Ok(Cross::restore(
+                stored.by,
+                certificate(&stored.certificate)?,
+            )?)
+        };
         let root = |stored: StoredRoot| -> Result<Root, CodecError> {
             Ok(Root {
+                lineage: stored
+                    .lineage
+                    .into_iter()
+                    .map(cross)
+                    .collect::<Result<_, _>>()?,
                 name: stored.name,
                 signer: signer(stored.signer)?,
                 stage: stored.stage,
@@ -173,6 +191,14 @@ fn stored_root(root: &Root) -> StoredRoot {
         stage: root.stage,
         since: root.since,
         sequence: root.sequence,
+        lineage: root.lineage.iter().map(stored_cross).collect(),
+    }
+}
+
+fn stored_cross(cross: &Cross) -> StoredCross {
+    StoredCross {
+        by: cross.by.clone(),
+        certificate: STANDARD.encode(cross.certificate()),
     }
 }
 
@@ -201,4 +227,11 @@ fn key(stored: &StoredKey) -> Result<PrivateKey, CodecError> {
         .decode(&*stored.0)
         .map_err(|_| CodecError::Form("a key is not base64".into()))?;
     Ok(PrivateKey::from_pkcs8(Zeroizing::new(pkcs8))?)
+}
+
+fn certificate(stored: &str) -> Result<CertificateDer<'static>, CodecError> {
+    let der = STANDARD
+        .decode(stored)
+        .map_err(|_| CodecError::Form("a certificate is not base64".into()))?;
+    Ok(CertificateDer::from(der))
 }

@@ -27,7 +27,7 @@ pub enum Step {
     ActivateRoot,
     /// A root that retired is trusted no longer.
     RetireRoot(String),
-    /// A root is trusted no longer, at once, whatever it signed. If it was the active one, another takes its place.
+    /// A root is trusted no longer, at once, whatever it signed, its successors' certificates included. If it was the active one, another takes its place.
     RevokeRoot(String),
     /// A new key for tokens, to be shown and not to sign yet.
     PrepareJwtKey,
@@ -163,7 +163,12 @@ impl Authority {
                 next.remove_root(name);
             }
             Step::RevokeRoot(name) => {
-                let was_active = self.root(name)?.stage == Stage::Active;
+                // A root that retired long ago may still have certified a present one.
+                if !self.descends_from(name) {
+                    self.root(name)?;
+                }
+                let was_active = self.active_root().name == *name;
+                next.disown(name);
                 next.remove_root(name);
                 if was_active {
                     if next.root_at(Stage::Prepared).is_some() {
@@ -224,6 +229,11 @@ impl Authority {
         random: &dyn SecureRandom,
     ) -> Result<(), AuthorityError> {
         let (name, signer) = new_root(&self.trust_domain, policy, now, random)?;
+        let lineage = match stage {
+            Stage::Prepared => self.succession((&name, &signer), now, random)?,
+            // In the place of a root that nobody is to trust.
+            Stage::Active | Stage::Retiring => Vec::new(),
+        };
         self.sequence += 1;
         self.roots.push(Root {
             name,
@@ -231,13 +241,16 @@ impl Authority {
             stage,
             since: now,
             sequence: self.sequence,
+            lineage,
         });
         Ok(())
     }
 
     fn remove_root(&mut self, name: &str) {
+        let before = self.roots.len();
         self.roots.retain(|root| root.name != name);
-        self.sequence += 1;
+        // What peers are to trust has changed only if it was there.
+        self.sequence += u64::from(self.roots.len() < before);
     }
 
     fn promote_root(&mut self, now: Timestamp) {

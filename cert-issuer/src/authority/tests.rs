@@ -185,6 +185,76 @@ fn a_revoked_root_is_gone_at_once() {
     assert!(trusts(&bundle(&next), &signed(&next, now), now));
 }
 
+/// What the issuer shows as its own certificate.
+fn served(authority: &Authority, now: Timestamp) -> X509Svid {
+    let mut svid = signed(authority, now);
+    svid.chain.extend(authority.lineage(now).cloned());
+    svid
+}
+
+/// A root that takes the place of the active one, which is trusted no longer.
+fn replaced(authority: &Authority, minutes: i32) -> Authority {
+    let old = authority.active_root().name.clone();
+    let prepared = take(authority, Step::PrepareRoot, minutes);
+    let active = take(&prepared, Step::ActivateRoot, minutes);
+    take(&active, Step::RetireRoot(old), minutes)
+}
+
+#[test]
+fn who_pins_an_older_root_accepts_the_issuer_and_no_more() {
+    let mut history = vec![created()];
+    for minutes in 1..=6 {
+        history.push(replaced(history.last().unwrap(), minutes));
+    }
+    let now = start() + MINUTE * 6;
+    for (age, older) in history.iter().rev().enumerate() {
+        let newest = history.last().unwrap();
+        assert_eq!(bundle(older).len(), 1);
+        let (accepted, pinned) = (age <= lineage::LONGEST, &bundle(older));
+        assert_eq!(trusts(pinned, &served(newest, now), now), accepted, "{age}");
+        // A workload shows no such way.
+        assert_eq!(trusts(pinned, &signed(newest, now), now), age == 0);
+        // Who trusts the new root alone trusts nothing that an old one signed.
+        assert_eq!(trusts(&bundle(newest), &served(older, now), now), age == 0);
+    }
+    // The way ends when the first root on it does.
+    let newest = history.last().unwrap();
+    assert_eq!(newest.lineage(now).count(), lineage::LONGEST);
+    let end = history[2].active_root().signer.not_after();
+    assert_eq!(newest.lineage(end - MINUTE).count(), lineage::LONGEST);
+    assert_eq!(newest.lineage(end).count(), lineage::LONGEST - 1);
+}
+
+#[test]
+fn nothing_leads_to_a_revoked_root() {
+    let a = created();
+    let b = replaced(&a, 1);
+    let c = replaced(&b, 2);
+    let name = |authority: &Authority| authority.active_root().name.clone();
+    let now = start() + MINUTE * 3;
+    // Roots that were retired before are known by what they certified.
+    for (revoked, left) in [(&a, 1), (&b, 0)] {
+        let next = take(&c, Step::RevokeRoot(name(revoked)), 3);
+        assert_eq!(next.lineage(now).count(), left);
+        assert!(!trusts(&bundle(revoked), &served(&next, now), now));
+        assert_eq!((name(&next), next.sequence()), (name(&c), c.sequence()));
+        let again = next.take(
+            &Step::RevokeRoot(name(revoked)),
+            &policy(),
+            now,
+            &SystemRandom::new(),
+        );
+        assert!(matches!(again, Err(AuthorityError::NoSuchRoot { .. })));
+    }
+    // The active one: neither what was prepared under it nor what takes its place leads to it.
+    let prepared = take(&c, Step::PrepareRoot, 3);
+    for authority in [&c, &prepared] {
+        let next = take(authority, Step::RevokeRoot(name(&c)), 3);
+        assert_eq!(next.lineage(now).count(), 0);
+        assert!(!trusts(&bundle(&c), &served(&next, now), now));
+    }
+}
+
 #[test]
 fn steps_that_make_no_sense_are_refused() {
     let authority = created();
@@ -240,6 +310,11 @@ fn an_authority_survives_storage_and_shows_no_key() {
     let again = Authority::from_bytes(&bytes).unwrap();
     assert_eq!(*again.to_bytes(), *bytes);
     assert_eq!(bundle(&again), bundle(&authority));
+    assert_eq!(again.roots()[1].lineage.len(), 1);
+    // One that was stored before roots certified each other has the same form, without.
+    let first = String::from_utf8(created().to_bytes().to_vec()).unwrap();
+    assert!(!first.contains("lineage"), "{first}");
+    assert!(Authority::from_bytes(first.as_bytes()).is_ok());
     let shown = format!("{again:?}");
     assert!(shown.contains("PrivateKey(…)"), "{shown}");
     let canary = |key: &PrivateKey| {

@@ -95,11 +95,11 @@ fn a_leaf_cannot_sign() {
 fn authorities_can_only_sign() {
     let root = root();
     let issuing = issuing(&root);
-    for (signer, below) in [(&root, 1), (&issuing, 0)] {
+    for (signer, below) in [(&root, None), (&issuing, Some(0))] {
         let parsed = parse(signer.certificate()).unwrap();
         let constraints = parsed.basic_constraints().unwrap().unwrap();
         assert!(constraints.critical && constraints.value.ca);
-        assert_eq!(constraints.value.path_len_constraint, Some(below));
+        assert_eq!(constraints.value.path_len_constraint, below);
         let usage = parsed.key_usage().unwrap().unwrap();
         assert!(usage.critical);
         assert!(usage.value.key_cert_sign() && !usage.value.digital_signature());

@@ -362,5 +362,22 @@ async fn issuing_certificate_and_root_rotate_without_a_failed_connection() {
     assert_ne!(issuer.bundle().await, bundle);
     waiting("certificates after that", None, &|_| true).await;
     assert!(calls > 20, "{calls} calls");
+
+    // Started again, it knows nothing but its bootstrap, which pins a root that is gone; and it goes on.
+    drop(envoy);
+    let again = Envoy::start(
+        "1.36.4",
+        "DELTA_GRPC",
+        node,
+        &token,
+        &bundle,
+        issuer_port,
+        backend_port,
+    );
+    let (_, first) = again.works().await;
+    until("a renewed certificate", async || {
+        again.call().await.unwrap().1 != first
+    })
+    .await;
     issuer.stop().await;
 }

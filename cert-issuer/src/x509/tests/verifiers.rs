@@ -89,6 +89,39 @@ fn openssl_verifies_the_chain() {
 }
 
 #[test]
+fn openssl_finds_the_way_to_an_older_root() {
+    let signed = Signed::new();
+    let dir = signed.files();
+    let now = Timestamp::now();
+    let old = Signer::root(&domain(), "root 0", key(), serial(), now, now + HOUR * 2).unwrap();
+    let cross = old.cross("root 1", &signed.root, serial(), now).unwrap();
+    let write = |name: &str, certificates: &[&CertificateDer<'static>]| {
+        let pem = certificates_pem(certificates.iter().copied());
+        std::fs::write(dir.path().join(name), pem).unwrap();
+    };
+    write("old.pem", &[old.certificate()]);
+    write("served.pem", &[&signed.svid.chain[1], &cross]);
+    let verify = |root: &str, untrusted: &str| {
+        run(Command::new("openssl")
+            .current_dir(dir.path())
+            .args(["verify", "-x509_strict", "-purpose", "sslserver"])
+            .args(["-CAfile", root, "-untrusted", untrusted, "leaf.pem"]))
+    };
+    for root in ["old.pem", "root.pem"] {
+        let (fine, text) = verify(root, "served.pem");
+        assert!(fine, "{root}: {text}");
+    }
+    assert!(!verify("old.pem", "issuing.pem").0, "nothing leads there");
+    let parsed = parse(&cross).unwrap();
+    let end = not_after(&parsed).unwrap();
+    assert_eq!(end.as_second(), (now + HOUR * 2).as_second());
+    assert_eq!(
+        parsed.subject(),
+        parse(signed.root.certificate()).unwrap().subject()
+    );
+}
+
+#[test]
 fn webpki_verifies_the_chain_for_both_sides() {
     let signed = Signed::new();
     let verify = |root: &Signer, intermediates: &[CertificateDer<'_>]| {
