@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::{SpiffeId, TrustDomain};
 use ring::rand::SecureRandom;
 use rustls::pki_types::CertificateDer;
+use seal::OpeningKey;
 
 use crate::key::{KeyError, PrivateKey, PublicKey};
 use crate::x509::{Serial, Signer, X509Error, X509Svid, certificates_pem};
@@ -128,6 +129,8 @@ pub struct Authority {
     roots: Vec<Root>,
     issuing: Arc<Signer>,
     jwt_keys: Vec<JwtKey>,
+    /// The newest first, which seals.
+    sealing_keys: Vec<OpeningKey>,
 }
 
 impl Authority {
@@ -159,6 +162,7 @@ impl Authority {
             }],
             issuing,
             jwt_keys: vec![jwt_key],
+            sealing_keys: vec![rotation::new_sealing_key(random)?],
         })
     }
 
@@ -180,6 +184,12 @@ impl Authority {
     /// The keys of tokens: the active one, and those that overlap with it.
     pub fn jwt_keys(&self) -> &[JwtKey] {
         &self.jwt_keys
+    }
+
+    /// The keys that open uploaded private keys: the one that they are sealed under now, then those before it. An authority
+    /// that was stored before there were any has none until its next step.
+    pub fn sealing_keys(&self) -> &[OpeningKey] {
+        &self.sealing_keys
     }
 
     /// The certificate that signs workloads' certificates.

@@ -276,14 +276,19 @@ impl Ca {
             value,
             expect,
         }];
-        let pem = authority.bundle_pem().into_bytes();
-        let shown = self.vault.read(Area::Ca, BUNDLE).await?;
-        if shown.as_ref().is_none_or(|shown| *shown.value != *pem) {
-            ops.push(VaultOp::Put {
-                path: BUNDLE.into(),
-                value: pem,
-                expect: shown.map_or(Expect::Absent, |shown| Expect::At(shown.revision)),
-            });
+        let sealing = authority.sealing_keys().first();
+        let public = [(BUNDLE, authority.bundle_pem().into_bytes())]
+            .into_iter()
+            .chain(sealing.map(|key| (seal::PUBLISHED, key.sealing_key().to_bytes())));
+        for (path, value) in public {
+            let shown = self.vault.read(Area::Ca, path).await?;
+            if shown.as_ref().is_none_or(|shown| *shown.value != *value) {
+                ops.push(VaultOp::Put {
+                    path: path.into(),
+                    value,
+                    expect: shown.map_or(Expect::Absent, |shown| Expect::At(shown.revision)),
+                });
+            }
         }
         self.vault.write(Area::Ca, ops, fence).await?;
         Ok(())

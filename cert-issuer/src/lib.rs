@@ -1,8 +1,8 @@
 //! The mesh's certificate authority: SPIFFE identities for workloads, signed, renewed and rotated.
 //!
 //! The pure core: [`key`] and [`x509`] make keys and certificates, [`authority`] is what replicas share and how it
-//! rotates, [`envelope`] encrypts it, [`jwt`] signs tokens. The shells: [`ca`] keeps the authority in the store, [`workloads`]
-//! keeps certificates of connected proxies, [`caller`] says who asks, [`sds`], [`api`] and [`admin`] answer.
+//! rotates, [`envelope`] encrypts it, [`jwt`] signs tokens. The shells: [`ca`] keeps the authority in the store, `uploads` opens what
+//! people uploaded, [`workloads`] keeps certificates of connected proxies, [`caller`] says who asks, [`sds`], [`api`] and [`admin`] answer.
 //!
 //! *Invariant:* a private key leaves this process only encrypted, or to the workload whose identity it is.
 
@@ -19,6 +19,7 @@ pub mod key;
 mod pem;
 pub mod sds;
 mod tls;
+mod uploads;
 pub mod workloads;
 pub mod x509;
 
@@ -173,8 +174,14 @@ pub async fn run<S: Store + Vault>(
 
     let gate = Gate::new(trust_domain, credentials.clone());
     let (workloads, connecting) = mpsc::channel(CONNECTING);
+    let (publish, uploads) = watch::channel(None);
+    let check = health.check("uploads", "the TlsSecrets were not read yet");
+    tasks.spawn_until_shutdown(
+        "uploads",
+        uploads::follow(store.clone(), current.clone(), publish, check),
+    );
     let check = health.check("signing", "not started");
-    let owner = Workloads::new(current.clone(), policy.svid_ttl, check);
+    let owner = Workloads::new(current.clone(), uploads, policy.svid_ttl, check);
     tasks.spawn_until_shutdown("workloads", owner.run(connecting));
 
     let sds = Arc::new(Sds {

@@ -34,6 +34,8 @@ enum Command {
     RotateIssuing(#[command(flatten)] AuthorityFlags),
     /// Prepares a new root now; it signs once it was shown to every proxy
     RotateRoot(#[command(flatten)] AuthorityFlags),
+    /// Makes a new key that uploaded private keys are sealed with; those before it still open what they sealed
+    RotateSealingKey(#[command(flatten)] AuthorityFlags),
     /// Distrusts a root at once, with everything it signed
     RevokeRoot {
         /// The root's name, as in the issuer's log
@@ -60,6 +62,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Reencrypt(authority) => (authority, None),
         Command::RotateIssuing(authority) => (authority, Some(Step::RotateIssuing)),
         Command::RotateRoot(authority) => (authority, Some(Step::PrepareRoot)),
+        Command::RotateSealingKey(authority) => (authority, Some(Step::RotateSealingKey)),
         Command::RevokeRoot { name, authority } => (authority, Some(Step::RevokeRoot(name))),
     };
     authority.check()?;

@@ -34,11 +34,24 @@ pub fn allowed(name: &str, identity: &Identity) -> Result<(), Status> {
     }
     let denied = |why: String| Err(Status::permission_denied(why));
     let Ok(id) = name.parse::<SpiffeId>() else {
-        return denied(format!(
-            "there is no secret {name:?}; ask for {DEFAULT:?}, {ROOT_CA:?}, {:?} or {:?}",
-            identity.to_string(),
-            identity.trust_domain().id().to_string()
-        ));
+        return match name.split_once('/') {
+            Some((namespace, secret))
+                if !namespace.is_empty() && !secret.is_empty() && !secret.contains('/') =>
+            {
+                if namespace == identity.namespace() {
+                    return Ok(());
+                }
+                denied(format!(
+                    "{identity} may not have the secret {name:?}, which is of another namespace"
+                ))
+            }
+            _ => denied(format!(
+                "there is no secret {name:?}; ask for {DEFAULT:?}, {ROOT_CA:?}, {:?}, {:?}, or \"{}/<name>\" of a TlsSecret",
+                identity.to_string(),
+                identity.trust_domain().id().to_string(),
+                identity.namespace()
+            )),
+        };
     };
     if id == identity.id() || id == identity.trust_domain().id() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The certificates of connected workloads: signed when a proxy connects, renewed at half of their life, and signed anew
+//! The secrets of connected workloads: what was uploaded in their namespace, and their certificates, signed when a proxy connects, renewed at half of their life, and signed anew
 //! when the authority changes. One task owns them.
 //!
 //! *Invariant:* a workload keeps its last certificate until there is a newer one; its key is nowhere else.
@@ -21,6 +21,7 @@ use crate::authority::{Authority, AuthorityError};
 use crate::ca::{Current, chain};
 use crate::key::PrivateKey;
 use crate::sds::{DEFAULT, ROOT_CA, bundle_name, renewal};
+use crate::uploads::{OfNamespace, Uploads};
 
 /// How long after a failure signing is tried again.
 const AGAIN: SignedDuration = SignedDuration::from_secs(5);
@@ -47,6 +48,7 @@ type Publish = watch::Sender<Option<Arc<Snapshot>>>;
 
 /// A workload's certificate and the streams that it is shown on.
 struct Held {
+    namespace: Arc<str>,
     streams: Vec<Publish>,
     snapshot: Option<Arc<Snapshot>>,
     /// What signed it.
@@ -54,11 +56,14 @@ struct Held {
     /// The certificate's secrets, to be put beside a newer bundle.
     own: Vec<Resource>,
     due: Timestamp,
+    /// What is shown of its namespace's uploads.
+    uploaded: Option<OfNamespace>,
 }
 
 /// The owner of the certificates.
 pub(crate) struct Workloads {
     current: Current,
+    uploads: watch::Receiver<Option<Uploads>>,
     ttl: SignedDuration,
     random: SystemRandom,
     held: HashMap<Workload, Held>,
@@ -68,9 +73,15 @@ pub(crate) struct Workloads {
 }
 
 impl Workloads {
-    pub(crate) fn new(current: Current, ttl: SignedDuration, check: Check) -> Self {
+    pub(crate) fn new(
+        current: Current,
+        uploads: watch::Receiver<Option<Uploads>>,
+        ttl: SignedDuration,
+        check: Check,
+    ) -> Self {
         Self {
             current,
+            uploads,
             ttl,
             random: SystemRandom::new(),
             held: HashMap::new(),
@@ -82,6 +93,7 @@ impl Workloads {
     /// Serves those who connect, until nobody can any more.
     pub(crate) async fn run(mut self, mut connecting: mpsc::Receiver<Connect>) {
         let mut current = self.current.clone();
+        let mut uploads = self.uploads.clone();
         let mut forget = tokio::time::interval(FORGET);
         self.check.ok();
         loop {
@@ -106,6 +118,10 @@ impl Workloads {
                     Ok(()) => self.authority_changed(),
                     Err(_) => return,
                 },
+                changed = uploads.changed() => match changed {
+                    Ok(()) => self.uploads_changed(),
+                    Err(_) => return,
+                },
                 () = sleep => self.renew(Timestamp::now()),
                 _ = forget.tick() => self.forget(),
             }
@@ -115,11 +131,13 @@ impl Workloads {
     fn connect(&mut self, connect: Connect) {
         let Connect { workload, publish } = connect;
         let held = self.held.entry(workload.clone()).or_insert_with(|| Held {
+            namespace: workload.identity.namespace().into(),
             streams: Vec::new(),
             snapshot: None,
             issuer: None,
             own: Vec::new(),
             due: Timestamp::UNIX_EPOCH,
+            uploaded: None,
         });
         held.streams.retain(|stream| !stream.is_closed());
         match &held.snapshot {
@@ -145,9 +163,22 @@ impl Workloads {
         for workload in workloads {
             let held = self.held.get_mut(&workload).expect("it was just listed");
             if held.issuer.as_ref() == Some(issuer) {
-                held.show(&authority);
+                held.show(&authority, &self.uploads);
             } else {
                 self.sign(&workload, now);
+            }
+        }
+    }
+
+    /// Shows what was uploaded to the workloads of the namespaces in which something changed.
+    fn uploads_changed(&mut self) {
+        let Some(authority) = self.authority() else {
+            return;
+        };
+        for (workload, held) in &mut self.held {
+            let now = of_namespace(&self.uploads, workload.identity.namespace());
+            if !held.own.is_empty() && held.uploaded != now {
+                held.show(&authority, &self.uploads);
             }
         }
     }
@@ -178,7 +209,7 @@ impl Workloads {
                 held.own = own;
                 held.issuer = Some(authority.issuing().certificate().clone());
                 held.due = renewal(now, not_after, rand::random());
-                held.show(&authority);
+                held.show(&authority, &self.uploads);
                 self.check.ok();
             }
             Err(error) => {
@@ -211,13 +242,19 @@ impl Workloads {
 }
 
 impl Held {
-    /// Shows the workload's secrets and this authority's bundle to its streams.
-    fn show(&mut self, authority: &Authority) {
+    /// Shows the workload's secrets, its namespace's uploads and this authority's bundle to its streams; nothing before the
+    /// uploads were read, for what is missing would count as deleted.
+    fn show(&mut self, authority: &Authority, uploads: &watch::Receiver<Option<Uploads>>) {
+        self.uploaded = of_namespace(uploads, &self.namespace);
+        let Some(uploaded) = self.uploaded.clone() else {
+            return;
+        };
         let pem = authority.bundle_pem();
         let bundles = [ROOT_CA.to_owned(), bundle_name(authority.trust_domain())]
             .map(|name| Resource::new(&make::ca_secret(&name, &pem)));
         let revision = i64::try_from(authority.sequence()).unwrap_or(i64::MAX);
-        let resources = self.own.iter().cloned().chain(bundles);
+        let own = self.own.iter().cloned();
+        let resources = own.chain(bundles).chain(uploaded.iter().cloned());
         let snapshot = Arc::new(Snapshot::of(revision, resources));
         self.streams.retain(|stream| !stream.is_closed());
         for stream in &self.streams {
@@ -225,6 +262,16 @@ impl Held {
         }
         self.snapshot = Some(snapshot);
     }
+}
+
+/// What was uploaded in a namespace; nothing before it was read.
+fn of_namespace(
+    uploads: &watch::Receiver<Option<Uploads>>,
+    namespace: &str,
+) -> Option<OfNamespace> {
+    let uploads = uploads.borrow();
+    let found = uploads.as_ref()?.get(namespace).cloned();
+    Some(found.unwrap_or_default())
 }
 
 /// A new certificate and its key, under its two names, and when it expires.

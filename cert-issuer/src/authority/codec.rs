@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use model::TrustDomain;
 use rustls::pki_types::CertificateDer;
+use seal::OpeningKey;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -42,6 +43,9 @@ struct StoredAuthority {
     roots: Vec<StoredRoot>,
     issuing: StoredSigner,
     jwt_keys: Vec<StoredJwtKey>,
+    /// Absent in what was stored before there were any.
+    #[serde(default)]
+    sealing_keys: Vec<StoredSealingKey>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,7 +85,14 @@ struct StoredJwtKey {
     since: Timestamp,
 }
 
-/// PKCS#8 in base64.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredSealingKey {
+    name: String,
+    key: StoredKey,
+}
+
+/// PKCS#8, or the 32 bytes of a sealing key, in base64.
 struct StoredKey(Zeroizing<String>);
 
 impl Serialize for StoredKey {
@@ -106,6 +117,7 @@ impl Authority {
             roots: self.roots.iter().map(stored_root).collect(),
             issuing: stored_signer(&self.issuing),
             jwt_keys: self.jwt_keys.iter().map(stored_jwt_key).collect(),
+            sealing_keys: self.sealing_keys.iter().map(stored_sealing_key).collect(),
         };
         let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
         serde_json::to_writer(&mut *bytes, &stored).expect("strings and numbers serialize");
@@ -161,6 +173,10 @@ impl Authority {
                 since: stored.since,
             })
         };
+        let sealing_key = |stored: StoredSealingKey| {
+            OpeningKey::restore(&stored.name, &decoded(&stored.key)?)
+                .map_err(|error| CodecError::Form(error.to_string()))
+        };
         let roots = stored
             .roots
             .into_iter()
@@ -177,6 +193,9 @@ impl Authority {
                 .jwt_keys
                 .into_iter()
                 .map(jwt_key)
+                .collect::<Result<_, _>>()?,
+            sealing_keys: (stored.sealing_keys.into_iter())
+                .map(sealing_key)
                 .collect::<Result<_, _>>()?,
             roots,
             trust_domain,
@@ -218,15 +237,25 @@ fn stored_jwt_key(key: &JwtKey) -> StoredJwtKey {
     }
 }
 
+fn stored_sealing_key(key: &OpeningKey) -> StoredSealingKey {
+    StoredSealingKey {
+        name: key.name().to_owned(),
+        key: StoredKey(Zeroizing::new(STANDARD.encode(key.secret()))),
+    }
+}
+
 fn stored_key(key: &PrivateKey) -> StoredKey {
     StoredKey(Zeroizing::new(STANDARD.encode(key.pkcs8())))
 }
 
 fn key(stored: &StoredKey) -> Result<PrivateKey, CodecError> {
-    let pkcs8 = STANDARD
-        .decode(&*stored.0)
-        .map_err(|_| CodecError::Form("a key is not base64".into()))?;
-    Ok(PrivateKey::from_pkcs8(Zeroizing::new(pkcs8))?)
+    Ok(PrivateKey::from_pkcs8(decoded(stored)?)?)
+}
+
+fn decoded(stored: &StoredKey) -> Result<Zeroizing<Vec<u8>>, CodecError> {
+    let bytes = STANDARD.decode(&*stored.0);
+    let bytes = bytes.map_err(|_| CodecError::Form("a key is not base64".into()))?;
+    Ok(Zeroizing::new(bytes))
 }
 
 fn certificate(stored: &str) -> Result<CertificateDer<'static>, CodecError> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use model::TrustDomain;
 use ring::rand::SecureRandom;
+use seal::OpeningKey;
 
 use super::{Authority, AuthorityError, JwtKey, Policy, Root, Stage, bytes, serial};
 use crate::key::{KeyError, PrivateKey};
@@ -35,6 +36,8 @@ pub enum Step {
     ActivateJwtKey,
     /// A key that retired verifies no token any more.
     RetireJwtKey(String),
+    /// A new key to seal uploaded private keys with. Those before it still open what they sealed.
+    RotateSealingKey,
 }
 
 /// What proxies have acknowledged.
@@ -61,7 +64,9 @@ impl Acknowledged {
 impl Authority {
     /// The step that is due now, if one is.
     pub fn due(&self, policy: &Policy, now: Timestamp, seen: Acknowledged) -> Option<Step> {
+        let sealing = self.sealing_keys.is_empty();
         let steps = [
+            sealing.then_some(Step::RotateSealingKey),
             self.retired_root(policy, now),
             self.root_step(policy, now, seen),
             self.issuing_step(policy, now),
@@ -202,6 +207,7 @@ impl Authority {
                     .retain(|key| key.id != *id || key.stage != Stage::Retiring);
                 next.sequence += 1;
             }
+            Step::RotateSealingKey => next.sealing_keys.insert(0, new_sealing_key(random)?),
         }
         Ok(next)
     }
@@ -312,6 +318,10 @@ pub(super) fn new_jwt_key(
         stage: Stage::Prepared,
         since: now,
     })
+}
+
+pub(super) fn new_sealing_key(random: &dyn SecureRandom) -> Result<OpeningKey, KeyError> {
+    Ok(OpeningKey::generate(name("sealing", random)?))
 }
 
 fn name(what: &str, random: &dyn SecureRandom) -> Result<String, KeyError> {

@@ -418,3 +418,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_authority_of_before_gets_a_sealing_key_and_old_ones_are_kept() {
+    let names = |authority: &Authority| -> Vec<String> {
+        let keys = authority.sealing_keys().iter();
+        keys.map(|key| key.name().to_owned()).collect()
+    };
+    let mut stored: serde_json::Value = serde_json::from_slice(&created().to_bytes()).unwrap();
+    assert!(
+        stored
+            .as_object_mut()
+            .unwrap()
+            .remove("sealing_keys")
+            .is_some()
+    );
+    let old = Authority::from_bytes(stored.to_string().as_bytes()).unwrap();
+    assert_eq!(names(&old).len(), 0);
+    let step = due(&old, 0, Acknowledged::Unknown);
+    assert_eq!(step, Some(Step::RotateSealingKey));
+    let first = take(&old, Step::RotateSealingKey, 0);
+    assert_eq!(due(&first, 0, Acknowledged::Unknown), None);
+    let second = take(&first, Step::RotateSealingKey, 1);
+    assert_eq!(names(&second)[1..], names(&first)[..]);
+    let restored = Authority::from_bytes(&second.to_bytes()).unwrap();
+    assert_eq!(names(&restored), names(&second));
+    let public = |authority: &Authority| authority.sealing_keys()[0].sealing_key();
+    assert_eq!(public(&restored), public(&second));
+    assert_eq!(second.sequence(), old.sequence(), "peers trust the same");
+}

@@ -36,6 +36,8 @@ fn a_caller_may_have_its_own_secrets_only() {
         "ROOTCA",
         "spiffe://td/ns/shop/sa/orders",
         "spiffe://td",
+        "shop/web",
+        "shop/web-cacert",
     ] {
         allowed(name, &identity()).unwrap();
     }
@@ -49,6 +51,12 @@ fn a_caller_may_have_its_own_secrets_only() {
         "Default",
         "",
         "/etc/passwd",
+        "bank/web",
+        "shop/",
+        "/web",
+        "web",
+        "shop/web/x",
+        "spiffe:/shop/web",
     ] {
         let status = allowed(name, &identity()).unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied, "{name}");

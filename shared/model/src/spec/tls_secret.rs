@@ -50,6 +50,12 @@ impl From<String> for PrivateKeyPem {
     }
 }
 
+impl From<Zeroizing<String>> for PrivateKeyPem {
+    fn from(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+}
+
 impl PrivateKeyPem {
     /// The key's text.
     pub fn expose(&self) -> &str {
