@@ -5,6 +5,7 @@ extern crate weft_compile as compile;
 
 mod counting;
 mod envoy;
+mod ext_authz;
 mod golden;
 mod incremental;
 mod mtls;

@@ -3,8 +3,9 @@
 //! *Invariant:* what a case asserts is what the backend received, and what came back.
 
 mod authority;
-mod backends;
-mod envoys;
+mod authorization;
+pub(crate) mod backends;
+pub(crate) mod envoys;
 mod refusals;
 mod traffic;
 
@@ -25,7 +26,7 @@ const TCP_OUT: u16 = 15306;
 const HTTP_OUT: u16 = 15080;
 
 /// An address of loopback that no other test has.
-fn address() -> String {
+pub(crate) fn address() -> String {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [a, b] = (std::process::id() as u16).to_be_bytes();
     let own = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -192,4 +193,4 @@ kind: PeerAuthentication
 metadata: {name: default, namespace: istio-system}
 spec: {mtls: {mode: PERMISSIVE}}
 ";
-const ENVOYS: [&str; 2] = ["envoy-1.40.0", "envoy-1.36.4"];
+pub(crate) const ENVOYS: [&str; 2] = ["envoy-1.40.0", "envoy-1.36.4"];

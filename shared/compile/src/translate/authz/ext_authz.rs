@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use model::authz::Policy;
 use model::authz::terms::Protocol;
-use model::spec::{AuthorizationAction, ExtAuthzBody, ExtAuthzHttp, ExtensionProvider};
+use model::spec::{
+    AuthorizationAction, ExtAuthzBody, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider,
+};
 use xds::pb::envoy::extensions::filters::http::ext_authz::v3 as http;
 use xds::pb::envoy::extensions::filters::network::ext_authz::v3 as network;
 use xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
@@ -124,10 +126,9 @@ pub(crate) fn network_filters(
         enforced: None,
         shadow: Some((rules, NOTE_PREFIX)),
     });
-    let timeout = config.timeout.map_or(TIMEOUT, |it| it.0);
     let config = network::ExtAuthz {
         stat_prefix: "tcp.".into(),
-        grpc_service: Some(grpc_service(provider.cluster, timeout)),
+        grpc_service: Some(grpc_service(config, provider.cluster)),
         failure_mode_allow: config.fail_open,
         transport_api_version: pb::ApiVersion::V3.into(),
         filter_enabled_metadata: Some(noted(NETWORK_FILTER)),
@@ -137,10 +138,7 @@ pub(crate) fn network_filters(
     vec![note, ask]
 }
 
-type Parts<'a> = (
-    Option<&'a ExtAuthzHttp>,
-    Option<&'a model::spec::ExtAuthzGrpc>,
-);
+type Parts<'a> = (Option<&'a ExtAuthzHttp>, Option<&'a ExtAuthzGrpc>);
 
 fn parts(provider: Provider<'_>) -> Parts<'_> {
     let config = provider.config;
@@ -157,23 +155,23 @@ fn http_services(provider: Provider<'_>) -> Option<http::ext_authz::Services> {
             config,
             provider.cluster,
         ))),
-        (_, Some(config)) => {
-            let timeout = config.timeout.map_or(TIMEOUT, |it| it.0);
-            Some(Services::GrpcService(grpc_service(
-                provider.cluster,
-                timeout,
-            )))
-        }
+        (_, Some(config)) => Some(Services::GrpcService(grpc_service(
+            config,
+            provider.cluster,
+        ))),
         _ => None,
     }
 }
 
-fn grpc_service(cluster: &str, timeout: Duration) -> pb::GrpcService {
+fn grpc_service(config: &ExtAuthzGrpc, cluster: &str) -> pb::GrpcService {
     use pb::grpc_service::{EnvoyGrpc, TargetSpecifier};
+    let timeout = config.timeout.map_or(TIMEOUT, |it| it.0);
     pb::GrpcService {
         timeout: Some(pb::duration(timeout)),
         target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
             cluster_name: cluster.into(),
+            // The name of the cluster, which Envoy would send, is none that servers take.
+            authority: authority(&config.service, config.port),
             ..Default::default()
         })),
         ..Default::default()
@@ -181,7 +179,6 @@ fn grpc_service(cluster: &str, timeout: Duration) -> pb::GrpcService {
 }
 
 fn http_service(config: &ExtAuthzHttp, cluster: &str) -> http::HttpService {
-    let host = config.service.rsplit('/').next().unwrap_or_default();
     let timeout = config.timeout.map_or(TIMEOUT, |it| it.0);
     let added = config.include_additional_headers_in_check.iter();
     let added = added.map(|(key, value)| pb::HeaderValue {
@@ -191,7 +188,7 @@ fn http_service(config: &ExtAuthzHttp, cluster: &str) -> http::HttpService {
     });
     http::HttpService {
         server_uri: Some(pb::HttpUri {
-            uri: format!("http://{host}:{}", config.port),
+            uri: format!("http://{}", authority(&config.service, config.port)),
             timeout: Some(pb::duration(timeout)),
             http_upstream_type: Some(pb::http_uri::HttpUpstreamType::Cluster(cluster.into())),
         }),
@@ -208,6 +205,12 @@ fn http_service(config: &ExtAuthzHttp, cluster: &str) -> http::HttpService {
         }),
         ..Default::default()
     }
+}
+
+/// Where a provider is, without the namespace of its service.
+fn authority(service: &str, port: u16) -> String {
+    let host = service.rsplit('/').next().unwrap_or_default();
+    format!("{host}:{port}")
 }
 
 /// Names of headers: exact, `prefix*` or `*suffix`, in any case.

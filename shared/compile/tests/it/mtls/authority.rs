@@ -51,6 +51,10 @@ impl Authority {
         self.sign(&leaf(&id(trust_domain, account)))
     }
 
+    pub(super) fn issue_to(&self, id: &str) -> Credential {
+        self.sign(&leaf(id))
+    }
+
     pub(super) fn expired(&self, trust_domain: &str, account: &str) -> Credential {
         let mut params = leaf(&id(trust_domain, account));
         params.not_before = date_time_ymd(2020, 1, 1);

@@ -16,16 +16,16 @@ use super::authority::Credential;
 /// Longer than anything here takes on a loaded machine; only a connection that hangs takes so long.
 const LONG: Duration = Duration::from_secs(60);
 
-pub(super) type Seen = Arc<Mutex<Vec<String>>>;
+pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
 
 /// A server of HTTP/1.1 and HTTP/2 that answers with its protocol and the headers it was sent.
-pub(super) struct Http {
-    pub(super) port: u16,
-    pub(super) seen: Seen,
+pub(crate) struct Http {
+    pub(crate) port: u16,
+    pub(crate) seen: Seen,
 }
 
 impl Http {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -64,13 +64,13 @@ impl Http {
 }
 
 /// A server that speaks first, `hello`, and then echoes. It notes what it hears.
-pub(super) struct Tcp {
-    pub(super) port: u16,
-    pub(super) seen: Arc<Mutex<Vec<u8>>>,
+pub(crate) struct Tcp {
+    pub(crate) port: u16,
+    pub(crate) seen: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Tcp {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -100,11 +100,23 @@ fn connect(address: &str) -> TcpStream {
     stream
 }
 
+/// Whether this is an answer of HTTP/1.1 that says its length, to its end: Envoy takes a second to close after it.
+fn is_whole(answer: &[u8]) -> bool {
+    let answer = String::from_utf8_lossy(answer);
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    length.is_some_and(|length| length.parse() == Ok(body.len()))
+}
+
 /// Everything that comes back; what comes before a reset counts.
 fn read_all(stream: &mut impl Read) -> String {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
-    loop {
+    while !is_whole(&answer) {
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => answer.extend(&buffer[..count]),
@@ -118,7 +130,7 @@ fn read_all(stream: &mut impl Read) -> String {
 }
 
 /// Sends a request as it is, and reads to the end.
-pub(super) fn exchange(address: &str, request: &str) -> String {
+pub(crate) fn exchange(address: &str, request: &str) -> String {
     let mut stream = connect(address);
     // A server that refuses may have closed the connection.
     let _ = stream.write_all(request.as_bytes());
@@ -141,7 +153,7 @@ fn listen_then_talk(stream: &mut (impl Read + Write)) -> String {
     )
 }
 
-pub(super) fn talk(address: &str) -> String {
+pub(crate) fn talk(address: &str) -> String {
     listen_then_talk(&mut connect(address))
 }
 

@@ -14,7 +14,7 @@ use xds::{Snapshot, SnapshotCache};
 use crate::envoy;
 
 /// A running Envoy; gone when dropped.
-pub(super) struct Envoy {
+pub(crate) struct Envoy {
     child: Child,
     _issuer: tokio::runtime::Runtime,
 }
@@ -49,7 +49,7 @@ fn issuer(secrets: Snapshot) -> (tokio::runtime::Runtime, SocketAddr) {
 }
 
 impl Envoy {
-    pub(super) fn start(binary: &str, snapshot: &Snapshot, secrets: Snapshot) -> Self {
+    pub(crate) fn start(binary: &str, snapshot: &Snapshot, secrets: Snapshot) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (issuer, address) = issuer(secrets);
@@ -89,7 +89,7 @@ impl Envoy {
     }
 }
 
-pub(super) fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(90);
     while !holds() {
         assert!(Instant::now() < deadline, "{what} does not get ready");
