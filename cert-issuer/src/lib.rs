@@ -17,6 +17,7 @@ pub mod envelope;
 pub mod jwt;
 pub mod key;
 mod pem;
+mod replicas;
 pub mod sds;
 mod tls;
 mod uploads;
@@ -38,7 +39,6 @@ use tracing::{info, warn};
 
 pub use config::{AuthorityFlags, Config, ConfigError};
 
-use crate::authority::rotation::Acknowledged;
 use crate::ca::Ca;
 use crate::caller::Gate;
 use crate::sds::Sds;
@@ -197,13 +197,20 @@ pub async fn run<S: Store + Vault>(
         sds::expel(gate.clone(), streams.clone(), credentials),
     );
 
-    let alone = watch_alone(&mut tasks, store.clone());
+    let replicas = watch_replicas(&mut tasks, store.clone());
+    let (publish, said) = watch::channel(None);
+    tasks.spawn_until_shutdown(
+        "acknowledged",
+        replicas::say(current.clone(), streams.clone(), publish),
+    );
     let seen = {
-        let streams = streams.clone();
-        move || match *alone.borrow() {
-            true => sds::acknowledged(&streams),
-            // What proxies of other replicas acknowledged is not known here: then the overlap lasts for the patience.
-            false => Acknowledged::Unknown,
+        let (streams, instance) = (streams.clone(), instance.clone());
+        move || {
+            replicas::together(
+                sds::acknowledged(&streams),
+                &instance,
+                replicas.borrow().as_deref(),
+            )
         }
     };
     tasks.spawn(
@@ -244,7 +251,7 @@ pub async fn run<S: Store + Vault>(
     });
     tasks.spawn("membership", {
         let ttl = Duration::from_secs(config.member_ttl);
-        membership(store, member, ttl, shutdown.clone())
+        membership(store, member, ttl, said, shutdown.clone())
     });
     tasks.spawn("admin", {
         let router = telemetry::router(health, metrics)
@@ -272,17 +279,17 @@ async fn follow_credentials(
     }
 }
 
-/// Whether this is the only replica, as far as the members say.
-fn watch_alone(tasks: &mut Tasks, store: Arc<impl Store>) -> watch::Receiver<bool> {
-    let (publish, alone) = watch::channel(false);
+/// Follows the live replicas.
+fn watch_replicas(tasks: &mut Tasks, store: Arc<impl Store>) -> replicas::Replicas {
+    let (publish, replicas) = watch::channel(None);
     tasks.spawn_until_shutdown("members", async move {
         let follow = || store.members(SERVICE);
         let mut sets = until_answered("watch the issuer's replicas", follow).await;
         while let Some(set) = sets.next().await {
-            publish.send_replace(set.len() == 1);
+            publish.send_replace(Some(set));
         }
     });
-    alone
+    replicas
 }
 
 /// Is a member while the service runs.
@@ -290,16 +297,23 @@ async fn membership(
     store: Arc<impl Store>,
     member: Member,
     ttl: Duration,
+    mut said: watch::Receiver<Option<u64>>,
     shutdown: CancellationToken,
 ) -> Result<(), store::Error> {
     let join = || store.join(SERVICE, member.clone(), ttl);
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        membership = until_answered("register this replica", join) => {
-            shutdown.cancelled().await;
-            membership.leave().await;
+    let membership = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        membership = until_answered("register this replica", join) => membership,
+    };
+    loop {
+        let news = *said.borrow_and_update();
+        membership.set_addresses(replicas::with(news, member.addresses.clone()));
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Ok(()) = said.changed() => {}
         }
     }
+    membership.leave().await;
     Ok(())
 }
 

@@ -291,13 +291,48 @@ async fn fetches_and_uses_its_identity(version: &str, api_type: &str) {
         let line = format!("weft_issuer_refusals_total{{reason=\"{reason}\"}}");
         assert!(metrics.contains(&line), "{metrics}");
     }
+    issuer.stop().await;
+}
 
-    // Revoked: its streams end, and it gets nothing more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_streams_of_a_revoked_credential_end_at_once() {
+    let etcd = Etcd::start().await;
+    let store = etcd.store();
+    // Nothing is renewed during the test: only the revocation can end the streams.
+    let issuer = Issuer::start(&etcd, &["--svid-ttl=24h"]).await;
+    let backend = Backend::start(&issuer, &store).await;
+    let bundle = issuer.bundle().await;
+    let ports = (issuer.address.port(), backend.port);
+    let start = |node: &str, token: &Credential| {
+        Envoy::start(
+            "1.40.0",
+            "DELTA_GRPC",
+            node,
+            token,
+            &bundle,
+            ports.0,
+            ports.1,
+        )
+    };
+    let token = credential(&store, ORDERS, "orders-v1").await;
+    let other = credential(&store, ORDERS, "orders-v2").await;
+    let envoy = start("sidecar~shop~orders-v1", &token);
+    let bystander = start("sidecar~shop~orders-v2", &other);
+    envoy.works().await;
+    bystander.works().await;
+    let failures = async |envoy: &Envoy| {
+        let of = async |secret: &str| envoy.stat(&format!("sds.{secret}.update_failure")).await;
+        (of("default").await, of("ROOTCA").await)
+    };
+    // At the start the issuer may not have known the credentials yet.
+    let (before, undisturbed) = (failures(&envoy).await, failures(&bystander).await);
     revoke(&store, &token).await;
-    until("the end of the streams", async || {
-        envoy.stat("sds.default.update_failure").await > 0
+    until("the end of both streams", async || {
+        let (certificate, roots) = failures(&envoy).await;
+        certificate > before.0 && roots > before.1
     })
     .await;
+    assert_eq!(failures(&bystander).await, undisturbed);
     issuer.stop().await;
 }
 
@@ -380,4 +415,47 @@ async fn issuing_certificate_and_root_rotate_without_a_failed_connection() {
     })
     .await;
     issuer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_is_activated_when_the_proxies_of_all_replicas_have_it() {
+    let etcd = Etcd::start().await;
+    let store = etcd.store();
+    let first = Issuer::start(&etcd, &BRIEF).await;
+    let second = Issuer::start(&etcd, &BRIEF).await;
+    let backend = Backend::start(&first, &store).await;
+    let bundle = first.bundle().await;
+    // One at each replica, of which one leads.
+    let mut envoys = Vec::new();
+    for (name, issuer) in [("orders-v1", &first), ("orders-v2", &second)] {
+        let token = credential(&store, ORDERS, name).await;
+        let (node, port) = (format!("sidecar~shop~{name}"), issuer.address.port());
+        let envoy = Envoy::start(
+            "1.40.0",
+            "DELTA_GRPC",
+            &node,
+            &token,
+            &bundle,
+            port,
+            backend.port,
+        );
+        envoy.works().await;
+        envoys.push(envoy);
+    }
+    let keys = cert_issuer::envelope::KeyList::parse(KEYS).unwrap();
+    let policy = cert_issuer::authority::Policy::default();
+    let ca = Ca::new(Arc::new(store.clone()), keys, "td".parse().unwrap(), policy);
+    let prepared = ca.force(&Step::PrepareRoot).await.unwrap();
+    let (old, new) = (&prepared.roots()[0].name, &prepared.roots()[1].name);
+    assert_eq!(prepared.active_root().name, *old);
+    // Patience lasts for hours: it is activated because everybody has acknowledged it.
+    until("the new root to be active", async || {
+        ca.load().await.unwrap().0.active_root().name == *new
+    })
+    .await;
+    for envoy in &envoys {
+        assert!(envoy.call().await.is_ok(), "{}", envoy.log());
+    }
+    first.stop().await;
+    second.stop().await;
 }

@@ -1,7 +1,10 @@
 //! Replicas that share one authority, and what of it is in the store.
 
+use cert_issuer::authority::Stage;
+use cert_issuer::authority::rotation::Step;
+use jiff::{SignedDuration, Timestamp};
 use store::testing::Etcd;
-use store::{Area, Vault};
+use store::{Area, Member, Store, Vault};
 
 use crate::fixture::{Issuer, credential, until};
 
@@ -103,6 +106,65 @@ async fn the_authority_outlives_the_store_being_away() {
             .get(issuer.url("/v1/bundle"))
             .bearer_auth(late.expose());
         request.send().await.unwrap().status().is_success()
+    })
+    .await;
+    issuer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_waits_for_a_replica_of_which_nothing_is_known() {
+    let etcd = Etcd::start().await;
+    let store = etcd.store();
+    let flags = [
+        "--root-overlap=1s",
+        "--root-patience=12h",
+        "--svid-ttl=30s",
+        "--issuing-ttl=240h",
+    ];
+    let issuer = Issuer::start(&etcd, &flags).await;
+    let keys = cert_issuer::envelope::KeyList::parse(crate::fixture::KEYS).unwrap();
+    let domain: model::TrustDomain = "td".parse().unwrap();
+    let policy = cert_issuer::authority::Policy::default();
+    let ca = cert_issuer::ca::Ca::new(std::sync::Arc::new(store.clone()), keys, domain, policy);
+    let mut member = Member {
+        instance: "silent".into(),
+        addresses: [("grpc".into(), "127.0.0.1:1".into())].into(),
+        since: model::Revision(0),
+    };
+    let ttl = std::time::Duration::from_secs(60);
+    let silent = store
+        .join(cert_issuer::SERVICE, member.clone(), ttl)
+        .await
+        .unwrap();
+    let sequence = ca.force(&Step::PrepareRoot).await.unwrap().sequence();
+    let stage = async || ca.load().await.unwrap().0.roots()[1].stage;
+    // Far beyond the overlap it waits: first for a word, and then for the right one.
+    for said in [None, Some(sequence - 1)] {
+        if let Some(said) = said {
+            member
+                .addresses
+                .insert("acknowledged".into(), said.to_string());
+            silent.set_addresses(member.addresses.clone());
+        }
+        let later = Timestamp::now() + SignedDuration::from_secs(5);
+        until("the overlap to be over", async || Timestamp::now() > later).await;
+        assert_eq!(stage().await, Stage::Prepared, "{said:?}");
+    }
+    member
+        .addresses
+        .insert("acknowledged".into(), sequence.to_string());
+    silent.set_addresses(member.addresses.clone());
+    until("the root to be active", async || {
+        stage().await == Stage::Active
+    })
+    .await;
+
+    // And for nobody whose membership ended.
+    let sequence = ca.force(&Step::PrepareRoot).await.unwrap().sequence();
+    silent.leave().await;
+    let active = async || ca.load().await.unwrap().0.active_root().sequence;
+    until("the next root to be active", async || {
+        active().await == sequence
     })
     .await;
     issuer.stop().await;

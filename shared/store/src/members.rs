@@ -2,6 +2,7 @@
 //!
 //! *Invariant:* that etcd is away removes nobody; only etcd itself, by expiry or deletion, does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use model::Revision;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::keyspace::Keyspace;
@@ -18,11 +20,20 @@ use crate::{Member, Members, Membership, Result};
 /// A membership and the task that keeps it.
 struct Leased<K> {
     kv: Arc<K>,
+    member: watch::Sender<Member>,
     lease: Arc<AtomicI64>,
     keeper: AbortOnDropHandle<()>,
 }
 
 impl<K: Kv> Membership for Leased<K> {
+    fn set_addresses(&self, addresses: BTreeMap<String, String>) {
+        self.member.send_if_modified(|member| {
+            let changed = member.addresses != addresses;
+            member.addresses = addresses;
+            changed
+        });
+    }
+
     fn leave(self: Box<Self>) -> BoxFuture<'static, ()> {
         async move {
             self.keeper.abort();
@@ -38,7 +49,7 @@ impl<K: Kv> Membership for Leased<K> {
 struct Registration<K> {
     store: Keyspace<K>,
     key: String,
-    value: Vec<u8>,
+    member: watch::Receiver<Member>,
     ttl: Duration,
 }
 
@@ -46,44 +57,63 @@ impl<K: Kv> Registration<K> {
     /// Registers under a new lease.
     async fn register(&self) -> Result<i64, Fault> {
         let lease = self.store.kv.grant(self.ttl).await?;
-        let write = Write::Put {
-            key: self.key.clone(),
-            value: self.value.clone(),
-            lease: Some(lease),
-        };
-        self.store
-            .kv
-            .txn(&Txn {
-                expect: Vec::new(),
-                writes: vec![write],
-                ..Txn::default()
-            })
-            .await?;
+        self.write(lease).await?;
         Ok(lease)
     }
 
-    /// Prolongs the lease for ever; registers anew when it is gone.
-    async fn keep(self, lease: Arc<AtomicI64>) {
+    /// Writes what is to be registered now.
+    async fn write(&self, lease: i64) -> Result<(), Fault> {
+        let value = serde_json::to_vec(&*self.member.borrow());
+        let write = Write::Put {
+            key: self.key.clone(),
+            value: value.expect("strings always serialize"),
+            lease: Some(lease),
+        };
+        let txn = Txn {
+            writes: vec![write],
+            ..Txn::default()
+        };
+        self.store.kv.txn(&txn).await.map(drop)
+    }
+
+    /// Prolongs the lease for ever; registers anew when it is gone, and again when something else is to be registered.
+    async fn keep(mut self, lease: Arc<AtomicI64>) {
         let mut ticks = tokio::time::interval((self.ttl / 3).max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut unwritten = false;
         loop {
-            ticks.tick().await;
-            match self
-                .store
-                .kv
-                .keep_alive(lease.load(Ordering::Relaxed))
-                .await
-            {
-                Ok(true) => {}
-                Ok(false) => match self.register().await {
-                    Ok(renewed) => {
-                        tracing::warn!(key = self.key, "the lease was lost; registered anew");
-                        lease.store(renewed, Ordering::Relaxed);
-                    }
-                    Err(fault) => tracing::warn!(key = self.key, %fault, "the lease is lost"),
-                },
-                Err(fault) => tracing::warn!(key = self.key, %fault, "the lease was not prolonged"),
+            tokio::select! {
+                _ = ticks.tick() => self.prolong(&lease).await,
+                Ok(()) = self.member.changed(), if !unwritten => unwritten = true,
             }
+            // What could not be written waits for the next tick.
+            if unwritten {
+                match self.write(lease.load(Ordering::Relaxed)).await {
+                    Ok(()) => unwritten = false,
+                    Err(fault) => {
+                        tracing::warn!(key = self.key, %fault, "what is registered was not replaced yet");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn prolong(&self, lease: &AtomicI64) {
+        let prolonged = self
+            .store
+            .kv
+            .keep_alive(lease.load(Ordering::Relaxed))
+            .await;
+        match prolonged {
+            Ok(true) => {}
+            Ok(false) => match self.register().await {
+                Ok(renewed) => {
+                    tracing::warn!(key = self.key, "the lease was lost; registered anew");
+                    lease.store(renewed, Ordering::Relaxed);
+                }
+                Err(fault) => tracing::warn!(key = self.key, %fault, "the lease is lost"),
+            },
+            Err(fault) => tracing::warn!(key = self.key, %fault, "the lease was not prolonged"),
         }
     }
 }
@@ -96,21 +126,21 @@ impl<K: Kv> Keyspace<K> {
         ttl: Duration,
     ) -> Result<Box<dyn Membership>> {
         let key = self.layout.member(service, &member.instance);
-        let value = serde_json::to_vec(&member).expect("strings always serialize");
-        let registration = Registration {
+        let (member, registered) = watch::channel(member);
+        let registration = || Registration {
             store: self.clone(),
-            key,
-            value,
+            key: key.clone(),
+            member: registered.clone(),
             ttl,
         };
-        let lease = Arc::new(AtomicI64::new(
-            self.retry(|| registration.register()).await?,
-        ));
-        let keeper = AbortOnDropHandle::new(tokio::spawn(registration.keep(lease.clone())));
+        let register = || async { registration().register().await };
+        let lease = Arc::new(AtomicI64::new(self.retry(register).await?));
+        let keeper = registration().keep(lease.clone());
         Ok(Box::new(Leased {
             kv: self.kv.clone(),
+            member,
             lease,
-            keeper,
+            keeper: AbortOnDropHandle::new(tokio::spawn(keeper)),
         }))
     }
 

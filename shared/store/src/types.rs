@@ -256,6 +256,9 @@ pub type Watch = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
 /// Stops a membership when dropped or left; the lease is revoked on [`Membership::leave`].
 pub trait Membership: Send + Sync {
+    /// Registers other addresses in place of those before: soon, as often as it takes, and whenever the lease is renewed.
+    fn set_addresses(&self, addresses: BTreeMap<String, String>);
+
     /// Revokes the lease, so that others see the departure at once.
     fn leave(self: Box<Self>) -> BoxFuture<'static, ()>;
 }

@@ -314,6 +314,10 @@ impl Kv for MemoryKv {
         {
             return Ok(Outcome::Refused(actual));
         }
+        let gone = |write: &Write| matches!(write, Write::Put { lease: Some(lease), .. } if !state.leases.contains_key(lease));
+        if txn.writes.iter().any(gone) {
+            return Err(Fault::Refused("requested lease not found".into()));
+        }
         let revision = state.write(&txn.writes);
         drop(state);
         self.shared.changed.send_replace(());

@@ -71,7 +71,7 @@ macro_rules! contract_suite {
                 a_new_epoch_relists, a_watch_may_begin_while_the_store_is_away, calls_fail_while_the_store_is_away;
             records: history_is_newest_first, history_is_paged, history_is_pruned_by_age, secrets_are_not_recorded,
                 the_last_commit_is_known, the_epoch_is_stable;
-            membership: members_come_and_go, a_member_that_falls_silent_expires, a_lost_lease_is_renewed,
+            membership: members_come_and_go, a_member_registers_other_addresses, a_member_that_falls_silent_expires, a_lost_lease_is_renewed,
                 nobody_leaves_because_the_store_is_away;
             vaults: a_value_is_written_once_replaced_and_deleted, values_are_written_all_or_none, areas_are_apart,
                 a_follower_sees_every_later_set, a_follower_catches_up_after_a_cut;

@@ -85,6 +85,32 @@ pub async fn a_lost_lease_is_renewed(rig: &dyn Rig) {
     assert_eq!(next_set(&mut sets).await, []);
 }
 
+pub async fn a_member_registers_other_addresses(rig: &dyn Rig) {
+    let store = rig.store();
+    let mut sets = store.members("xds-pusher").await.unwrap();
+    assert_eq!(next_set(&mut sets).await, []);
+    let membership = store.join("xds-pusher", member("a"), TTL).await.unwrap();
+    let since = next_set(&mut sets).await[0].since;
+    let mut addresses = member("a").addresses;
+    addresses.insert("more".into(), "1".into());
+    membership.set_addresses(addresses.clone());
+    let set = next_set(&mut sets).await;
+    assert_eq!((&set[0].addresses, set[0].since), (&addresses, since));
+    // And also under another lease; what was set meanwhile is not lost.
+    rig.revoke_leases().await;
+    assert_eq!(next_set(&mut sets).await, []);
+    addresses.insert("more".into(), "2".into());
+    membership.set_addresses(addresses.clone());
+    loop {
+        match next_set(&mut sets).await.first() {
+            Some(member) if member.addresses == addresses => break,
+            _ => {}
+        }
+    }
+    membership.leave().await;
+    assert_eq!(next_set(&mut sets).await, []);
+}
+
 pub async fn nobody_leaves_because_the_store_is_away(rig: &dyn Rig) {
     let (store, other) = (rig.store(), rig.other());
     let a = other.join("xds-pusher", member("a"), TTL).await.unwrap();
