@@ -214,6 +214,20 @@ impl Mesh {
         Ok(())
     }
 
+    /// Stops the issuer and starts it again with these flags.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub async fn restart_issuer(&mut self, flags: &[&str]) -> Result<()> {
+        if let Some(issuer) = &self.issuer {
+            issuer.stop().await;
+        }
+        let credentials = self.run.path(CREDENTIALS);
+        let settings = Self::issuer_settings(&self.net, &credentials, flags);
+        self.issuer = Some(stack::issuer(&self.run, settings).await?);
+        self.ready().await
+    }
+
     /// Starts etcd again, on the same data.
     ///
     /// # Errors

@@ -148,7 +148,7 @@ impl Kind {
                 &["pa"],
                 SECURITY,
                 &["v1", "v1beta1"],
-                false,
+                true,
             ),
             Self::AuthorizationPolicy => facts(
                 "AuthorizationPolicy",

@@ -1,5 +1,7 @@
 //! Connections after their handshake, and whose they are.
 //!
+//! A connection ends with the certificate of its peer: a client that renewed it must come again to show the new one.
+//!
 //! *Invariant:* what a [`Connection`] says of its peer was verified in the handshake.
 
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -104,13 +107,29 @@ async fn handshake(socket: TcpStream, config: Arc<ServerConfig>) -> Result<Strea
         address,
         certificate,
     };
-    Ok(Stream { stream, connection })
+    let end = certificate_end(&connection);
+    Ok(Stream {
+        stream,
+        connection,
+        end,
+        ended: false,
+    })
+}
+
+/// When a peer's certificate ends, if it showed one.
+fn certificate_end(connection: &Connection) -> Option<Pin<Box<Sleep>>> {
+    let (_, not_after) = connection.certificate.as_ref()?;
+    let left = not_after.duration_since(Timestamp::now());
+    let left = Duration::try_from(left).unwrap_or_default();
+    Some(Box::pin(tokio::time::sleep(left)))
 }
 
 /// A connection after its handshake.
 pub struct Stream {
     stream: TlsStream<TcpStream>,
     connection: Connection,
+    end: Option<Pin<Box<Sleep>>>,
+    ended: bool,
 }
 
 impl Connected for Stream {
@@ -126,6 +145,16 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if let Some(end) = &mut self.end
+            && end.as_mut().poll(cx).is_ready()
+        {
+            self.end = None;
+            self.ended = true;
+        }
+        if self.ended {
+            // As if the peer had closed it.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

@@ -3,7 +3,7 @@
 //! *Invariant:* a line is excused by an entry with a reason, or it is a complaint.
 
 /// Fragments of explained lines, each with the reason.
-const EXPLAINED: [(&str, &str); 9] = [
+const EXPLAINED: [(&str, &str); 10] = [
     (
         "no configured limit to the number of allowed active downstream connections",
         "a test's Envoy has no flood to fear",
@@ -19,6 +19,10 @@ const EXPLAINED: [(&str, &str); 9] = [
     (
         "gRPC config stream to weft-xds closed",
         "a pusher was stopped, killed or not up yet; Envoy reconnects",
+    ),
+    (
+        "gRPC config stream to weft-issuer closed",
+        "an issuer was stopped, or the Envoy itself is",
     ),
     (
         "gRPC config stream closed",

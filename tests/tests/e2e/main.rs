@@ -17,6 +17,7 @@ mod left;
 mod library;
 mod limits;
 mod meshctl;
+mod mtls;
 mod paths;
 mod probes;
 mod runtime;

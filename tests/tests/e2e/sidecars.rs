@@ -64,7 +64,15 @@ fn server_labels(name: &str) -> [(&str, &str); 2] {
 impl Sidecars {
     /// Starts everything and waits until every Envoy is configured.
     pub(crate) async fn start(name: &str) -> Result<Self> {
-        let mesh = Mesh::start(name).await?;
+        Self::of(Mesh::start(name).await?).await
+    }
+
+    /// The same with identities: an issuer with these flags.
+    pub(crate) async fn secure(name: &str, issuer: &[&str]) -> Result<Self> {
+        Self::of(Mesh::secure(name, issuer).await?).await
+    }
+
+    async fn of(mesh: Mesh) -> Result<Self> {
         let mut documents = vec![selecting_service("orders")];
         let mut backends = Vec::new();
         for (n, kind) in (0..).zip(every_kind()) {
@@ -113,7 +121,7 @@ impl Sidecars {
         Ok(all)
     }
 
-    fn envoys(&self) -> impl Iterator<Item = &Envoy> {
+    pub(crate) fn envoys(&self) -> impl Iterator<Item = &Envoy> {
         let clients = self.clients.iter().map(|client| &client.envoy);
         clients.chain(self.servers.iter().map(|server| &server.envoy))
     }
