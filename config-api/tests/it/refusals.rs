@@ -145,7 +145,7 @@ async fn kinds_versions_and_places_must_fit() {
             "namespace",
         ),
         (
-            "/apis/security.istio.io/v1/namespaces/shop/peerauthentications",
+            "/apis/telemetry.istio.io/v1/namespaces/shop/telemetries",
             json!({}),
             "not supported yet",
         ),
@@ -439,6 +439,7 @@ async fn an_open_address_needs_a_word() {
     let store = std::sync::Arc::new(store::memory::MemoryStore::new());
     let mut config = config_api::Config {
         listen: "0.0.0.0:0".parse().unwrap(),
+        insecure_plaintext_xds: true,
         ..config_api::Config::default()
     };
     let refused = config_api::Server::bind(config.clone(), store.clone())
