@@ -5,7 +5,7 @@
 mod http;
 mod pieces;
 
-use model::spec::{Subnet, TlsProtocol};
+use model::spec::Subnet;
 use xds::pb::envoy::config::listener::v3 as lds;
 use xds::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 
@@ -159,89 +159,4 @@ pub(crate) fn listener_filter(name: &str, config: pb::Any) -> ListenerFilter {
 pub(crate) fn looks_at_tls(chain: &FilterChain) -> bool {
     let condition = chain.filter_chain_match.as_ref();
     condition.is_some_and(|it| !it.server_names.is_empty() || !it.transport_protocol.is_empty())
-}
-
-/// TLS that ends at the listener, with certificates from files; none if the settings name no files.
-pub(crate) fn downstream_tls(
-    settings: &model::spec::ServerTlsSettings,
-    http: bool,
-) -> Option<pb::TransportSocket> {
-    let file = |path: &str| pb::DataSource {
-        specifier: Some(pb::data_source::Specifier::Filename(path.into())),
-        ..Default::default()
-    };
-    let (certificate, key) = settings
-        .server_certificate
-        .as_deref()
-        .zip(settings.private_key.as_deref())?;
-    let certificate = pb::tls::TlsCertificate {
-        certificate_chain: Some(file(certificate)),
-        private_key: Some(file(key)),
-        ..Default::default()
-    };
-    let validation = pb::tls::CertificateValidationContext {
-        trusted_ca: settings.ca_certificates.as_deref().map(file),
-        crl: settings.ca_crl.as_deref().map(file),
-        match_typed_subject_alt_names: settings
-            .subject_alt_names
-            .iter()
-            .flat_map(|name| any_san(name))
-            .collect(),
-        ..Default::default()
-    };
-    let trusted = (validation != pb::tls::CertificateValidationContext::default()).then_some(
-        pb::tls::common_tls_context::ValidationContextType::ValidationContext(validation),
-    );
-    let parameters = pb::tls::TlsParameters {
-        tls_minimum_protocol_version: protocol(settings.min_protocol_version),
-        tls_maximum_protocol_version: protocol(settings.max_protocol_version),
-        cipher_suites: settings.cipher_suites.clone(),
-        ..Default::default()
-    };
-    let context = pb::tls::DownstreamTlsContext {
-        require_client_certificate: (settings.mode == model::spec::ServerTlsMode::Mutual)
-            .then_some(pb::BoolValue { value: true }),
-        common_tls_context: Some(pb::tls::CommonTlsContext {
-            tls_certificates: vec![certificate],
-            validation_context_type: trusted,
-            tls_params: (parameters != pb::tls::TlsParameters::default()).then_some(parameters),
-            alpn_protocols: if http {
-                vec!["h2".into(), "http/1.1".into()]
-            } else {
-                Vec::new()
-            },
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    Some(pb::TransportSocket {
-        name: "envoy.transport_sockets.tls".into(),
-        config_type: Some(pb::transport_socket::ConfigType::TypedConfig(pb::any(
-            &context,
-        ))),
-    })
-}
-
-/// A version of TLS as Envoy numbers it; 0 is Envoy's choice.
-fn protocol(version: Option<TlsProtocol>) -> i32 {
-    match version {
-        None | Some(TlsProtocol::Auto) => 0,
-        Some(TlsProtocol::V1_0) => 1,
-        Some(TlsProtocol::V1_1) => 2,
-        Some(TlsProtocol::V1_2) => 3,
-        Some(TlsProtocol::V1_3) => 4,
-    }
-}
-
-/// A name that a client's certificate may have, as a URI or as a DNS name.
-fn any_san(name: &str) -> [pb::tls::SubjectAltNameMatcher; 2] {
-    use pb::tls::subject_alt_name_matcher::SanType;
-    [SanType::Uri, SanType::Dns].map(|of| pb::tls::SubjectAltNameMatcher {
-        san_type: of.into(),
-        matcher: Some(pb::StringMatcher {
-            match_pattern: Some(pb::string_matcher::MatchPattern::Exact(name.into())),
-            ..Default::default()
-        }),
-        ..Default::default()
-    })
 }

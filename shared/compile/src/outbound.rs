@@ -5,6 +5,7 @@
 //!
 //! *Invariant:* every EDS cluster made here has its endpoints in the same snapshot, perhaps none.
 
+mod credentials;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use crate::identity::Identities;
 use crate::part::{Part, Parts, Report};
 use crate::port::Protocol;
 use crate::settings;
+use crate::translate::secrets::Uploaded;
 use crate::translate::{cluster, endpoint, locality, mtls, names, pb, policy};
 use crate::unit::{ClassId, Reading, Unit};
 use crate::{Interception, Role};
@@ -36,6 +38,8 @@ pub(crate) struct Target {
     pub(crate) host: Arc<str>,
     /// The DestinationRules that hold, the oldest first.
     pub(crate) rules: Vec<Key>,
+    /// The namespace whose TlsSecrets they may use, where a rule names any.
+    pub(crate) credentials: Option<Arc<str>>,
     /// What a call leads to if the service has no resolution.
     pub(crate) unresolved: Unresolved,
     /// Where they are: `region/zone/subzone`.
@@ -104,10 +108,12 @@ pub(crate) fn host(id: ClassId, host: &Arc<str>, read: &mut Reading<'_>) -> Part
 /// A service as a class calls it.
 pub(crate) fn target(service: &Service, id: ClassId, read: &mut Reading<'_>) -> Target {
     let class = read.class(id);
+    let rules = read.view().rules(&class.namespace, &class.labels, service);
     Target {
         entry: service.entry.clone(),
         host: service.host.clone(),
-        rules: read.view().rules(&class.namespace, &class.labels, service),
+        credentials: credentials::of(&rules, &class, &mut read.view()),
+        rules,
         unresolved: match (service.spec.resolution, class.role, class.interception) {
             (Resolution::None, Role::Gateway, _) => Unresolved::Endpoints,
             (Resolution::None, Role::Sidecar, Interception::Explicit) => Unresolved::Name,
@@ -204,6 +210,16 @@ pub(crate) fn clusters(target: &Target, read: &mut Reading<'_>) -> Part {
                     }
                 }
             });
+            let uploaded = identities.as_deref().zip(target.credentials.as_deref());
+            let uploaded = uploaded.map(|(identities, namespace)| Uploaded {
+                identities,
+                namespace,
+            });
+            if let Some(tls) = &policy.tls {
+                let files = cluster::tls::files(tls, &name, defaults.system_ca);
+                part.resources.extend(files.iter().map(Resource::new));
+                credentials::report(tls, uploaded.is_some(), target, &rules, &mut part);
+            }
             let cluster = cluster::outbound(&cluster::Input {
                 name: &name,
                 discovery: discovery(service, port, target, &endpoints),
@@ -216,6 +232,7 @@ pub(crate) fn clusters(target: &Target, read: &mut Reading<'_>) -> Part {
                     sni: names::outbound_sni(port.number, subset, &target.host),
                     automatic: in_mesh(service),
                 }),
+                uploaded,
                 health_check,
                 rule: rules
                     .first

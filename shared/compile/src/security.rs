@@ -252,6 +252,7 @@ impl<'r> Asked<'_, 'r> {
             policy: &policy,
             subject_alt_names: &[],
             peers: None,
+            uploaded: None,
             health_check: None,
             rule: None,
             defaults: settings::cluster_defaults(&mut view),

@@ -16,7 +16,8 @@ use crate::port::Protocol;
 use crate::routing::Site;
 use crate::security::Security;
 use crate::sidecar::ANY;
-use crate::translate::{pb, tcp};
+use crate::translate::secrets::Uploaded;
+use crate::translate::{pb, server_tls, tcp};
 use crate::unit::{ClassId, Reading};
 
 /// What a server's connections are.
@@ -278,7 +279,7 @@ fn server_chains(
             if server.speaks() == Speaks::Http {
                 vec![chain]
             } else {
-                terminated(chain, &hosts, server, true)
+                terminated(id, chain, &hosts, server, name, true, read, part)
             }
         }
         Speaks::Passthrough | Speaks::Tcp => routed(id, port, server, read, part)
@@ -289,24 +290,53 @@ fn server_chains(
             let chains = routed(id, port, server, read, part);
             let chains = chains.iter().map(guarded);
             chains
-                .flat_map(|chain| terminated(chain, &hosts, server, false))
+                .flat_map(|chain| terminated(id, chain, &hosts, server, name, false, read, part))
                 .collect()
         }
     }
 }
 
 /// A chain behind TLS that ends here.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "they are what a chain is made of"
+)]
 fn terminated(
+    id: ClassId,
     chain: FilterChain,
     hosts: &[String],
     server: &Server<'_>,
+    name: &str,
     http: bool,
+    read: &mut Reading<'_>,
+    part: &mut Part,
 ) -> Vec<FilterChain> {
     let Some(tls) = &server.spec.tls else {
         return Vec::new();
     };
-    let Some(socket) = listener::downstream_tls(tls, http) else {
-        return Vec::new();
+    let identities = read.identities();
+    let class = read.class(id);
+    let uploaded = identities.as_deref().map(|identities| Uploaded {
+        identities,
+        namespace: &class.namespace,
+    });
+    let socket = match server_tls::server(tls, http, name, uploaded) {
+        Ok(Some(made)) => {
+            for secret in made.files.iter().map(xds::Resource::new) {
+                if !part.resources.contains(&secret) {
+                    part.resources.push(secret);
+                }
+            }
+            made.socket
+        }
+        Ok(None) => return Vec::new(),
+        Err((field, why)) => {
+            part.reports.insert(Report {
+                key: server.gateway.clone(),
+                message: format!("spec.servers[{}].tls.{field}: {why}", server.at),
+            });
+            return Vec::new();
+        }
     };
     let mut condition = chain.filter_chain_match.clone().unwrap_or_default();
     condition.transport_protocol = "tls".into();

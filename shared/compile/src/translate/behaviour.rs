@@ -209,13 +209,15 @@ fn cluster(name: &str, policy: &str, backends: &[&Backend]) -> pb::Cluster {
 
 fn cluster_of(name: &str, policy: &str, endpoints: &[Endpoint]) -> pb::Cluster {
     let policy: TrafficPolicy = serde_saphyr::from_str(policy).unwrap();
-    cluster::outbound(&Input {
-        name: &names::outbound(80, "", name),
+    let name = names::outbound(80, "", name);
+    let cluster = cluster::outbound(&Input {
+        name: &name,
         discovery: Discovery::Static(endpoints),
         protocol: Protocol::Http1,
         policy: &policy,
         subject_alt_names: &[],
         peers: None,
+        uploaded: None,
         health_check: None,
         rule: None,
         defaults: DEFAULTS,
@@ -223,7 +225,58 @@ fn cluster_of(name: &str, policy: &str, endpoints: &[Endpoint]) -> pb::Cluster {
             place: &Place::default(),
             labels: &BTreeMap::new(),
         },
-    })
+    });
+    let tls = policy.tls.iter();
+    let files = tls.flat_map(|tls| cluster::tls::files(tls, &name, DEFAULTS.system_ca));
+    without_sds(cluster, &files.collect::<Vec<_>>())
+}
+
+/// The cluster with its secrets inside, for an Envoy that nobody sends any.
+fn without_sds(mut cluster: pb::Cluster, files: &[pb::tls::Secret]) -> pb::Cluster {
+    use pb::tls::common_tls_context::ValidationContextType::{
+        CombinedValidationContext, ValidationContext,
+    };
+    use pb::tls::secret::Type;
+    let Some(pb::transport_socket::ConfigType::TypedConfig(any)) =
+        (cluster.transport_socket.as_mut()).and_then(|it| it.config_type.as_mut())
+    else {
+        return cluster;
+    };
+    let mut context = pb::tls::UpstreamTlsContext::decode(any.value.as_slice()).unwrap();
+    let common = context.common_tls_context.as_mut().unwrap();
+    let secret = |name: &str| {
+        files
+            .iter()
+            .find(|it| it.name == name)
+            .unwrap()
+            .r#type
+            .clone()
+    };
+    for config in std::mem::take(&mut common.tls_certificate_sds_secret_configs) {
+        let Some(Type::TlsCertificate(mut certificate)) = secret(&config.name) else {
+            panic!("{}", config.name)
+        };
+        certificate.watched_directory = None;
+        common.tls_certificates.push(certificate);
+    }
+    if let Some(CombinedValidationContext(combined)) = &common.validation_context_type {
+        let named = combined
+            .validation_context_sds_secret_config
+            .as_ref()
+            .unwrap();
+        let Some(Type::ValidationContext(authorities)) = secret(&named.name) else {
+            panic!("{}", named.name)
+        };
+        let rules = combined.default_validation_context.clone().unwrap();
+        common.validation_context_type =
+            Some(ValidationContext(pb::tls::CertificateValidationContext {
+                trusted_ca: authorities.trusted_ca,
+                crl: authorities.crl,
+                ..rules
+            }));
+    }
+    any.value = context.encode_to_vec();
+    cluster
 }
 
 /// The virtual host `shop.io` of these rules; destination `hashed` hashes by the header `x-user`.

@@ -16,6 +16,8 @@ pub(crate) mod names;
 pub(crate) mod pb;
 pub(crate) mod policy;
 pub(crate) mod route;
+pub(crate) mod secrets;
+pub(crate) mod server_tls;
 pub(crate) mod tcp;
 
 #[cfg(test)]

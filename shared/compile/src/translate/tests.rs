@@ -176,6 +176,7 @@ fn clusters() -> Vec<pb::Cluster> {
                     policy,
                     subject_alt_names: &[],
                     peers: None,
+                    uploaded: None,
                     health_check: (discovery < 3 && at != 3 && at != 6).then(|| check.unwrap()),
                     rule: Some(("shop", "a")),
                     defaults: DEFAULTS,

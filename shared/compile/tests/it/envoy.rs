@@ -9,12 +9,16 @@ use xds::pb::envoy::config::bootstrap::v3::{
     Admin, Bootstrap, LayeredRuntime, RuntimeLayer, bootstrap, runtime_layer,
 };
 use xds::pb::envoy::config::cluster::v3::{Cluster, cluster};
-use xds::pb::envoy::config::core::v3::Node;
+use xds::pb::envoy::config::core::v3::{Node, TransportSocket, transport_socket};
 use xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use xds::pb::envoy::config::listener::v3::{FilterChain, Listener, filter};
 use xds::pb::envoy::config::route::v3::RouteConfiguration;
 use xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, http_connection_manager::RouteSpecifier,
+};
+use xds::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
+use xds::pb::envoy::extensions::transport_sockets::tls::v3::{
+    CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext,
 };
 use xds::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use xds::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
@@ -115,6 +119,43 @@ fn runtime() -> LayeredRuntime {
     }
 }
 
+/// The same secrets from where the others come: an Envoy that only validates has no aggregated stream, and one that runs here
+/// gets them all from one server.
+fn with_secrets(socket: &mut Option<TransportSocket>) {
+    let Some(transport_socket::ConfigType::TypedConfig(any)) = socket
+        .as_mut()
+        .and_then(|socket| socket.config_type.as_mut())
+    else {
+        return;
+    };
+    let bytes = any.value.as_slice();
+    if any.type_url == DownstreamTlsContext::type_url() {
+        let mut context = DownstreamTlsContext::decode(bytes).unwrap();
+        context.common_tls_context.as_mut().map(from_issuer);
+        any.value = context.encode_to_vec();
+    } else if any.type_url == UpstreamTlsContext::type_url() {
+        let mut context = UpstreamTlsContext::decode(bytes).unwrap();
+        context.common_tls_context.as_mut().map(from_issuer);
+        any.value = context.encode_to_vec();
+    }
+}
+
+fn from_issuer(common: &mut CommonTlsContext) {
+    let validation = match &mut common.validation_context_type {
+        Some(ValidationContextType::CombinedValidationContext(combined)) => {
+            combined.validation_context_sds_secret_config.as_mut()
+        }
+        _ => None,
+    };
+    for config in common
+        .tls_certificate_sds_secret_configs
+        .iter_mut()
+        .chain(validation)
+    {
+        config.sds_config = Some(compile::sds_source(compile::ISSUER_CLUSTER));
+    }
+}
+
 /// Where secrets come from, as every bootstrap has it.
 fn issuer(address: Option<SocketAddr>) -> Cluster {
     let protocol = HttpProtocolOptions {
@@ -141,6 +182,7 @@ fn issuer(address: Option<SocketAddr>) -> Cluster {
 }
 
 fn with_endpoints(mut cluster: Cluster, snapshot: &Snapshot) -> Cluster {
+    with_secrets(&mut cluster.transport_socket);
     if let Some(eds) = cluster.eds_cluster_config.take() {
         let assignment = snapshot
             .get(ResourceType::Endpoint, &eds.service_name)
@@ -155,6 +197,7 @@ fn with_endpoints(mut cluster: Cluster, snapshot: &Snapshot) -> Cluster {
 
 fn with_routes(mut listener: Listener, snapshot: &Snapshot) -> Listener {
     let mut inline = |chain: &mut FilterChain| {
+        with_secrets(&mut chain.transport_socket);
         for config in chain
             .filters
             .iter_mut()

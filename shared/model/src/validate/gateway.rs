@@ -1,5 +1,8 @@
 //! Rules of `Gateway`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::{Findings, Path, names};
 use crate::spec::{Family, Gateway, Server, ServerTlsMode, ServerTlsSettings};
 
@@ -134,6 +137,17 @@ fn tls(server: &Server, path: &Path, findings: &mut Findings) {
             &path.at("caCertificates"),
             rule,
         );
+    }
+    for (path, hash) in path.each("verifyCertificateSpki", &tls.verify_certificate_spki) {
+        let bytes = STANDARD.decode(hash).map(|bytes| bytes.len());
+        let rule = "must be a SHA-256 in base64, of 44 characters";
+        findings.ensure(bytes == Ok(32), &path, rule);
+    }
+    for (path, hash) in path.each("verifyCertificateHash", &tls.verify_certificate_hash) {
+        let digits: String = hash.chars().filter(|c| *c != ':').collect();
+        let fine = digits.len() == 64 && digits.chars().all(|c| c.is_ascii_hexdigit());
+        let rule = "must be a SHA-256 in hexadecimal, of 64 digits with or without colons";
+        findings.ensure(fine, &path, rule);
     }
     if let (Some(min), Some(max)) = (tls.min_protocol_version, tls.max_protocol_version) {
         findings.ensure(

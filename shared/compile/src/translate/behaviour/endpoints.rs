@@ -31,6 +31,7 @@ fn input<'a>(
         policy,
         subject_alt_names: &[],
         peers: None,
+        uploaded: None,
         health_check: None,
         rule: None,
         defaults: DEFAULTS,

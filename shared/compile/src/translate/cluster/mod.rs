@@ -24,6 +24,7 @@ pub(crate) use http::Protocol;
 
 use super::endpoint::{self, Endpoint};
 use super::locality::{Balance, Place};
+use super::secrets::Uploaded;
 use super::{mtls, pb};
 
 /// How Envoy learns the endpoints of a cluster (`ServiceEntry.resolution`).
@@ -80,6 +81,8 @@ pub(crate) struct Input<'a> {
     pub(crate) subject_alt_names: &'a [String],
     /// How it takes part in the mutual TLS of the mesh, if there is any.
     pub(crate) peers: Option<mtls::Peers<'a>>,
+    /// Where certificates come from that the policy names by `credentialName`, if they can be had.
+    pub(crate) uploaded: Option<Uploaded<'a>>,
     /// The active health check, if its workloads have one ([`health::health_check`]).
     pub(crate) health_check: Option<pb::HealthCheck>,
     /// Namespace and name of the DestinationRule the policy came from.

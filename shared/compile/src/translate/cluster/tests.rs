@@ -23,6 +23,7 @@ fn build(policy: &str, protocol: Protocol, discovery: Discovery<'_>) -> pb::Clus
         policy: &policy,
         subject_alt_names: &["from.entry".to_owned()],
         peers: None,
+        uploaded: None,
         health_check: None,
         rule: None,
         defaults: DEFAULTS,
@@ -331,6 +332,18 @@ fn outlier_detection() {
     );
 }
 
+/// The secret with the authorities that a policy verifies with.
+fn authorities_of(policy: &str) -> String {
+    use pb::tls::common_tls_context::ValidationContextType;
+    let common = tls_context(&http(policy)).common_tls_context.unwrap();
+    match common.validation_context_type {
+        Some(ValidationContextType::CombinedValidationContext(combined)) => {
+            combined.validation_context_sds_secret_config.unwrap().name
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn tls_to_a_site() {
     let simple = http("{tls: {mode: SIMPLE, sni: a.io}}");
@@ -346,8 +359,15 @@ fn tls_to_a_site() {
         DEFAULTS.system_ca
     );
     assert_eq!(
-        ca("{tls: {mode: SIMPLE, caCertificates: /ca.pem}}"),
-        "/ca.pem"
+        authorities_of("{tls: {mode: SIMPLE, caCertificates: /ca.pem}}"),
+        "file-root:/ca.pem@outbound|80||a.io"
+    );
+    assert_eq!(
+        authorities_of("{tls: {mode: SIMPLE, caCrl: /crl.pem}}"),
+        format!(
+            "file-root:{}~/crl.pem@outbound|80||a.io",
+            DEFAULTS.system_ca
+        )
     );
     let names = |policy: &str| {
         let names = validation_of(policy).match_typed_subject_alt_names;
@@ -408,7 +428,22 @@ fn tls_mutual_brings_its_certificate() {
     let mutual = "{tls: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, caCertificates: /ca.pem}}";
     let cluster = build(mutual, Protocol::Http2, Discovery::Eds);
     let common = tls_context(&cluster).common_tls_context.unwrap();
-    assert_eq!(common.tls_certificates.len(), 1);
+    let policy: TrafficPolicy = serde_saphyr::from_str(mutual).unwrap();
+    let files = tls::files(
+        policy.tls.as_ref().unwrap(),
+        &cluster.name,
+        DEFAULTS.system_ca,
+    );
+    let names: Vec<&str> = files.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "file-cert:/c.pem~/k.pem@outbound|80||a.io",
+            "file-root:/ca.pem@outbound|80||a.io"
+        ]
+    );
+    assert_eq!(common.tls_certificate_sds_secret_configs[0].name, names[0]);
+    assert_eq!(authorities_of(mutual), names[1]);
     assert_eq!(common.alpn_protocols, ["h2"]);
     assert_eq!(
         tls_context(&http(mutual))

@@ -1,8 +1,11 @@
 //! TLS that the proxy starts: `ClientTLSSettings` to a transport socket (`constructUpstreamTLS`).
 //!
+//! Files that a policy names come as secrets ([`files`]), because Envoy watches them only so.
+//!
 //! *Invariant:* without `insecureSkipVerify` the peer's certificate is verified against some authority.
 
 use model::spec::{ClientTlsSettings, ProxyProtocol, ProxyProtocolVersion, TlsMode};
+use pb::tls::Secret;
 use pb::tls::common_tls_context::ValidationContextType;
 use pb::tls::subject_alt_name_matcher::SanType;
 use pb::tls::tls_parameters::TlsProtocol;
@@ -10,7 +13,7 @@ use pb::tls::tls_parameters::TlsProtocol;
 use super::Input;
 use super::http::Version;
 use crate::translate::endpoint::TLS_MODE;
-use crate::translate::{mtls, pb};
+use crate::translate::{mtls, pb, secrets};
 
 /// How a cluster's connections are made.
 #[derive(Default)]
@@ -123,7 +126,6 @@ fn context(
     input: &Input<'_>,
     version: Version,
 ) -> pb::tls::UpstreamTlsContext {
-    let mutual = settings.mode == TlsMode::Mutual;
     let names = match settings.subject_alt_names.as_slice() {
         [] => input.subject_alt_names,
         names => names,
@@ -137,43 +139,97 @@ fn context(
                 tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
                 ..Default::default()
             }),
-            tls_certificates: mutual.then(|| certificate(settings)).into_iter().collect(),
+            tls_certificate_sds_secret_configs: certificate(settings, input).into_iter().collect(),
             alpn_protocols: alpn.into_iter().collect(),
-            validation_context_type: validation(settings, names, input.defaults.system_ca),
+            validation_context_type: validation(settings, names, input),
             ..Default::default()
         }),
         ..Default::default()
     }
 }
 
-fn certificate(settings: &ClientTlsSettings) -> pb::tls::TlsCertificate {
-    pb::tls::TlsCertificate {
-        certificate_chain: settings.client_certificate.as_deref().map(file),
-        private_key: settings.private_key.as_deref().map(file),
-        ..Default::default()
+/// The name of a secret with certificate, key and authorities, if the policy says one.
+pub(crate) fn credential(settings: &ClientTlsSettings) -> Option<&str> {
+    let used = matches!(settings.mode, TlsMode::Simple | TlsMode::Mutual);
+    let name = settings.credential_name.as_deref();
+    name.filter(|name| used && !name.is_empty())
+}
+
+/// The client's certificate, in `MUTUAL`.
+fn certificate(
+    settings: &ClientTlsSettings,
+    input: &Input<'_>,
+) -> Option<pb::tls::SdsSecretConfig> {
+    if settings.mode != TlsMode::Mutual {
+        return None;
+    }
+    match (credential(settings), input.uploaded) {
+        (Some(name), uploaded) => Some(uploaded?.certificate(name)),
+        (None, _) => certificate_files(settings, input.name)
+            .as_ref()
+            .map(secrets::beside),
     }
 }
 
 fn validation(
     settings: &ClientTlsSettings,
     names: &[String],
-    system_ca: &str,
+    input: &Input<'_>,
 ) -> Option<ValidationContextType> {
-    let authority = settings
-        .ca_certificates
-        .as_deref()
-        .filter(|it| !it.is_empty() && *it != "system");
-    (settings.insecure_skip_verify != Some(true)).then(|| {
-        ValidationContextType::ValidationContext(pb::tls::CertificateValidationContext {
-            trusted_ca: Some(file(authority.unwrap_or(system_ca))),
-            crl: settings.ca_crl.as_deref().map(file),
-            match_typed_subject_alt_names: names
-                .iter()
-                .map(|name| subject_alt_name(name))
-                .collect(),
-            ..Default::default()
-        })
-    })
+    if settings.insecure_skip_verify == Some(true) {
+        return None;
+    }
+    let rules = pb::tls::CertificateValidationContext {
+        match_typed_subject_alt_names: names.iter().map(|name| subject_alt_name(name)).collect(),
+        ..Default::default()
+    };
+    let system_ca = input.defaults.system_ca;
+    let uploaded = credential(settings).zip(input.uploaded);
+    let named = uploaded.map(|(name, uploaded)| uploaded.authorities(name));
+    let files = || authority_files(settings, input.name, system_ca);
+    Some(
+        match named.or_else(|| files().as_ref().map(secrets::beside)) {
+            Some(authorities) => secrets::validated(authorities, rules),
+            None => {
+                ValidationContextType::ValidationContext(pb::tls::CertificateValidationContext {
+                    trusted_ca: Some(file(system_ca)),
+                    ..rules
+                })
+            }
+        },
+    )
+}
+
+/// The secrets of a policy's files, which must come with the cluster of this name.
+pub(crate) fn files(settings: &ClientTlsSettings, cluster: &str, system_ca: &str) -> Vec<Secret> {
+    let verifies = is_tls(settings) && settings.insecure_skip_verify != Some(true);
+    let authorities = verifies.then(|| authority_files(settings, cluster, system_ca));
+    let certificate = certificate_files(settings, cluster);
+    certificate
+        .into_iter()
+        .chain(authorities.flatten())
+        .collect()
+}
+
+fn certificate_files(settings: &ClientTlsSettings, cluster: &str) -> Option<Secret> {
+    let own = settings.mode == TlsMode::Mutual && credential(settings).is_none();
+    let chain = settings.client_certificate.as_deref().filter(|_| own)?;
+    let key = settings.private_key.as_deref()?;
+    Some(secrets::certificate_files(cluster, chain, key))
+}
+
+/// Authorities that the policy names, or those of the system with a revocation list. Those of the system alone are no matter
+/// of the policy, and not watched.
+fn authority_files(settings: &ClientTlsSettings, cluster: &str, system_ca: &str) -> Option<Secret> {
+    let used = matches!(settings.mode, TlsMode::Simple | TlsMode::Mutual);
+    if !used || credential(settings).is_some() {
+        return None;
+    }
+    let own = settings.ca_certificates.as_deref();
+    let own = own.filter(|it| !it.is_empty() && *it != "system");
+    let crl = settings.ca_crl.as_deref();
+    let authorities = own.or_else(|| crl.map(|_| system_ca))?;
+    Some(secrets::authority_files(cluster, authorities, crl))
 }
 
 pub(crate) fn subject_alt_name(name: &str) -> pb::tls::SubjectAltNameMatcher {
