@@ -4,26 +4,22 @@
 //!
 //! *Invariant:* a policy that cannot be carried out denies what it is about, and its author is told.
 
+mod keys;
+
 use std::sync::Arc;
 
 use model::authz::{Policy, is_dry_run};
-use model::mesh::View;
-use model::spec::{
-    AuthorizationPolicy, ClientTlsSettings, ExtensionProvider, JwtRule, NormalizationType,
-    RequestAuthentication, TlsMode, TrafficPolicy, is_local, jwks_host_and_port,
-};
+use model::mesh::{Service, View};
+use model::spec::{AuthorizationPolicy, ExtensionProvider, JwtRule, NormalizationType};
 use model::{Key, Spec};
-use xds::Resource;
 use xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 
 use crate::class::Class;
 use crate::listener::Filter;
 use crate::part::{Part, Report};
-use crate::port::Protocol;
 use crate::scope::Scope;
-use crate::settings;
 use crate::translate::authz::ext_authz::{self, Provider};
-use crate::translate::{authz, cluster, endpoint, jwt, locality, names};
+use crate::translate::{authz, jwt, names};
 use crate::unit::Reading;
 
 /// What stands before a workload.
@@ -169,102 +165,26 @@ impl<'r> Asked<'_, 'r> {
             Some((namespace, host)) => (Some(namespace), host),
             None => (None, service),
         };
-        let cluster = self.service(namespace, host, port).ok_or_else(|| {
+        self.service(namespace, host, port).ok_or_else(|| {
             format!(
                 "spec.provider.name: {name:?} leads to port {port} of {service}, which is no service that the proxies see"
             )
         })?;
+        let cluster = names::outbound(port, "", &host.to_ascii_lowercase());
         Ok((provider, cluster))
     }
 
-    /// The cluster of a service of the mesh, as the class calls it.
-    fn service(&mut self, namespace: Option<&str>, host: &str, port: u16) -> Option<String> {
+    /// A service of the mesh, as the class sees it.
+    fn service(
+        &mut self,
+        namespace: Option<&str>,
+        host: &str,
+        port: u16,
+    ) -> Option<&'r Arc<Service>> {
         let host = host.to_ascii_lowercase();
         let service = self.read.view().service(&self.class.namespace, &host)?;
         let declared = namespace.is_none_or(|namespace| **service.namespace() == *namespace);
         let listens = service.spec.ports.iter().any(|it| it.number == port);
-        if !declared || !listens || !self.scope.imports(service) {
-            return None;
-        }
-        Some(names::outbound(port, "", &host))
-    }
-
-    /// The rules of a RequestAuthentication, each with the cluster its keys are fetched from.
-    fn jwt_rules<'s>(
-        &mut self,
-        key: &Key,
-        spec: &'s RequestAuthentication,
-    ) -> Vec<(&'s JwtRule, String)> {
-        let rules = spec.jwt_rules.iter().enumerate();
-        rules
-            .map(|(at, rule)| {
-                let uri = rule.jwks_uri.as_deref().filter(|it| !it.is_empty());
-                let cluster = uri.map_or(Ok(String::new()), |uri| self.keys(uri));
-                let cluster = cluster.unwrap_or_else(|reason| {
-                    self.report(key, format!("spec.jwtRules[{at}].jwksUri: {reason}. Every token of its issuer is refused"));
-                    names::BLACK_HOLE.into()
-                });
-                (rule, cluster)
-            })
-            .collect()
-    }
-
-    fn keys(&mut self, uri: &str) -> Result<String, String> {
-        let (host, port, tls) = jwks_host_and_port(uri).ok_or("is no URL of a host")?;
-        let name = jwt::cluster_name(uri).ok_or("is no URL of a host")?;
-        let allowed = self
-            .read
-            .view()
-            .mesh_config()
-            .is_some_and(|it| it.allow_local_jwks_uri);
-        if is_local(host) && !allowed {
-            return Err(format!(
-                "{host} is of the proxy's own machine or link, and MeshConfig's allowLocalJwksUri is not set"
-            ));
-        }
-        if let Some(cluster) = self.service(None, host, port) {
-            return Ok(cluster);
-        }
-        let mut view = self.read.view();
-        let policy = TrafficPolicy {
-            tls: tls.then(|| ClientTlsSettings {
-                mode: TlsMode::Simple,
-                sni: Some(host.into()),
-                subject_alt_names: vec![host.into()],
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let endpoint = endpoint::Endpoint {
-            address: endpoint::Address::new(host, port),
-            ..Default::default()
-        };
-        let endpoints = [endpoint];
-        let discovery = if host.parse::<std::net::IpAddr>().is_ok() {
-            cluster::Discovery::Static(&endpoints)
-        } else {
-            cluster::Discovery::LogicalDns(&endpoints)
-        };
-        let cluster = cluster::outbound(&cluster::Input {
-            name: &name,
-            discovery,
-            protocol: Protocol::Http.of_cluster(),
-            policy: &policy,
-            subject_alt_names: &[],
-            peers: None,
-            uploaded: None,
-            health_check: None,
-            rule: None,
-            defaults: settings::cluster_defaults(&mut view),
-            caller: cluster::Caller {
-                place: &locality::Place::default(),
-                labels: &Default::default(),
-            },
-        });
-        let cluster = Resource::new(&cluster);
-        if !self.part.resources.contains(&cluster) {
-            self.part.resources.push(cluster);
-        }
-        Ok(name)
+        (declared && listens && self.scope.imports(service)).then_some(service)
     }
 }

@@ -170,7 +170,7 @@ fn spec(kind: Kind) -> BoxedStrategy<Value> {
                 let provider = json!({"name": "asked", "envoyExtAuthzGrpc": {"service": host, "port": 80}});
                 json!({
                     "outboundTrafficPolicy": {"mode": mode}, "defaultServiceExportTo": ["*"],
-                    "extensionProviders": [provider], "allowLocalJwksUri": local,
+                    "extensionProviders": [provider], "allowLocalJwksUri": local, "allowedJwksHosts": ["*.example"],
                 })
             })
             .boxed(),

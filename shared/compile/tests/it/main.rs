@@ -8,6 +8,7 @@ mod envoy;
 mod ext_authz;
 mod golden;
 mod incremental;
+mod keys;
 mod mtls;
 mod processes;
 mod support;

@@ -4,8 +4,8 @@
 
 use super::Analysis;
 use crate::spec::{
-    AuthorizationAction, AuthorizationPolicy, PolicySelector, RequestAuthentication, is_local,
-    jwks_host_and_port,
+    AuthorizationAction, AuthorizationPolicy, PolicySelector, RequestAuthentication, Resolution,
+    is_local, jwks_host_and_port,
 };
 use crate::validate::Path;
 
@@ -27,17 +27,38 @@ impl Analysis<'_, '_> {
 
     pub(super) fn request_authentication(&mut self, spec: &RequestAuthentication, path: &Path) {
         self.selected(spec.selector.as_ref(), path);
-        let allowed = self
-            .view
-            .mesh_config()
-            .is_some_and(|it| it.allow_local_jwks_uri);
         for (path, rule) in path.each("jwtRules", &spec.jwt_rules) {
-            let host = rule.jwks_uri.as_deref().and_then(jwks_host_and_port);
-            if host.is_some_and(|(host, ..)| is_local(host)) && !allowed {
-                let text = "is a loopback or link-local address, so no keys are fetched and every token of this issuer is refused; MeshConfig's allowLocalJwksUri allows it";
+            let Some((host, ..)) = rule.jwks_uri.as_deref().and_then(jwks_host_and_port) else {
+                continue;
+            };
+            if let Some(reason) = self.unfetched(host) {
+                let text = format!(
+                    "{reason}, so no keys are fetched and every token of this issuer is refused"
+                );
                 self.warn(&path.at("jwksUri"), text);
             }
         }
+    }
+
+    /// Why no keys are fetched from a host.
+    fn unfetched(&mut self, host: &str) -> Option<&'static str> {
+        let config = self.view.mesh_config();
+        if config.is_some_and(|it| it.allows_keys_of(host)) {
+            return None;
+        }
+        if is_local(host) {
+            return Some(
+                "is a loopback or link-local address, and MeshConfig's allowLocalJwksUri is not set",
+            );
+        }
+        let namespace = self.resource.key().namespace;
+        let host = host.to_ascii_lowercase();
+        let service = self.view.service(&namespace, &host);
+        let addressed = service.is_some_and(|it| it.spec.resolution == Resolution::Static)
+            || host.parse::<std::net::IpAddr>().is_ok();
+        (!addressed).then_some(
+            "is a name that DNS may lead anywhere, and none of MeshConfig's allowedJwksHosts",
+        )
     }
 
     /// The selector of a security policy: in the root namespace it is for the workloads of all.

@@ -6,6 +6,7 @@ use super::*;
 use crate::{Metadata, Object};
 
 mod conflicts;
+mod security;
 mod shadowed;
 
 fn resource(kind: Kind, name: &str, created: &str, spec: &Value) -> Resource {

@@ -92,6 +92,24 @@ pub struct MeshConfig {
     pub extension_providers: Vec<ExtensionProvider>,
     /// How paths are normalised before policies are applied to them.
     pub path_normalization: Option<PathNormalization>,
-    /// Whether a RequestAuthentication may have proxies fetch keys from loopback and link-local addresses. Weft's own.
+    /// Whether a RequestAuthentication may have proxies fetch keys from anywhere, loopback and link-local addresses too.
+    /// Weft's own.
     pub allow_local_jwks_uri: bool,
+    /// Names that a RequestAuthentication may have proxies fetch keys from, wherever DNS leads them: hosts, or all under one
+    /// (`*.example.com`). Weft's own.
+    pub allowed_jwks_hosts: Vec<String>,
+}
+
+impl MeshConfig {
+    /// Whether keys may be fetched from a host without looking where it is.
+    pub fn allows_keys_of(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let means = |allowed: &String| match allowed.to_ascii_lowercase().strip_prefix('*') {
+            Some(domain) => host.ends_with(domain),
+            None => host == *allowed.to_ascii_lowercase().trim_end_matches('.'),
+        };
+        // What is written as an address is allowed by none of the names.
+        let named = !super::is_local(&host) && self.allowed_jwks_hosts.iter().any(means);
+        self.allow_local_jwks_uri || named
+    }
 }

@@ -2,6 +2,7 @@
 
 mod istio;
 mod peer_authentication;
+mod security;
 
 use serde_json::{Value, json};
 

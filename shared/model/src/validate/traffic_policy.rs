@@ -343,4 +343,7 @@ pub(super) fn mesh_config(spec: &MeshConfig, path: &Path, findings: &mut Finding
         locality(setting, &path.at("localityLbSetting"), findings);
     }
     request_authentication::providers(&spec.extension_providers, path, findings);
+    for (path, host) in path.each("allowedJwksHosts", &spec.allowed_jwks_hosts) {
+        findings.rule(&path, names::wildcard_host(host));
+    }
 }
