@@ -25,4 +25,5 @@ mod scale;
 mod sidecars;
 mod site;
 mod transparent;
+mod trust;
 mod up;

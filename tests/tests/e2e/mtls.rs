@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use weft_tests::envoy::{self, Envoy};
 use weft_tests::load::Load;
-use weft_tests::mesh::Variant;
+use weft_tests::mesh::{Mesh, Variant};
 use weft_tests::process::Process;
 use weft_tests::{binaries, http, wait};
 
@@ -52,14 +52,13 @@ impl Server {
 }
 
 /// A certificate and its key in files, as `openssl s_client` wants them.
-struct Identity {
+pub(crate) struct Identity {
     dir: PathBuf,
 }
 
 impl Identity {
     /// One that the issuer signs for a workload.
-    async fn signed(of: &Sidecars, workload: &str) -> Result<Self> {
-        let mesh = &of.mesh;
+    pub(crate) async fn signed(mesh: &Mesh, workload: &str) -> Result<Self> {
         let bootstrap = mesh.bootstrap("shop", workload, Variant::Delta).await?;
         let secret = &bootstrap["static_resources"]["secrets"][0];
         let bearer = secret["generic_secret"]["secret"]["inline_string"].as_str();
@@ -81,7 +80,7 @@ impl Identity {
         let signed = http::send(sign).await?.ok()?.json()?;
         let chain = signed["chain"].as_str().context("there is no chain")?;
         Self::files(
-            of,
+            mesh,
             &format!("signed-{}", rand::random::<u32>()),
             chain,
             &key,
@@ -89,23 +88,24 @@ impl Identity {
     }
 
     /// One that names the same workload and that nobody of this mesh signed.
-    fn forged(of: &Sidecars) -> Result<Self> {
+    fn forged(mesh: &Mesh) -> Result<Self> {
         let key = rcgen::KeyPair::generate()?;
         let mut params = rcgen::CertificateParams::default();
         params.subject_alt_names = vec![rcgen::SanType::URI(CLIENT.try_into()?)];
         let certificate = params.self_signed(&key)?;
-        Self::files(of, "forged", &certificate.pem(), &key)
+        Self::files(mesh, "forged", &certificate.pem(), &key)
     }
 
-    fn files(of: &Sidecars, name: &str, chain: &str, key: &rcgen::KeyPair) -> Result<Self> {
-        let dir = of.mesh.run.path(name);
+    fn files(mesh: &Mesh, name: &str, chain: &str, key: &rcgen::KeyPair) -> Result<Self> {
+        let dir = mesh.run.path(name);
         std::fs::create_dir_all(&dir)?;
         std::fs::write(dir.join("chain.pem"), chain)?;
         std::fs::write(dir.join("key.pem"), key.serialize_pem())?;
         Ok(Self { dir })
     }
 
-    fn path(&self, name: &str) -> String {
+    /// A file of it: `chain.pem` or `key.pem`.
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
     }
 
@@ -177,8 +177,10 @@ async fn strict_lets_in_identities_of_the_mesh_and_nobody_else() {
     }
 
     of.mesh.apply(&policy("STRICT")).await.unwrap();
-    let signed = Identity::signed(&of, &of.clients[0].name).await.unwrap();
-    let forged = Identity::forged(&of).unwrap();
+    let signed = Identity::signed(&of.mesh, &of.clients[0].name)
+        .await
+        .unwrap();
+    let forged = Identity::forged(&of.mesh).unwrap();
     for server in &of.servers {
         server.takes_plaintext(false).await.unwrap();
         let answer = over_tls(server, &signed.flags()).await.unwrap();
@@ -319,7 +321,9 @@ async fn a_retired_root_is_refused_and_no_session_outlives_it() {
         .unwrap();
     of.mesh.apply(&policy("STRICT")).await.unwrap();
     of.servers[0].takes_plaintext(false).await.unwrap();
-    let old = Identity::signed(&of, &of.clients[0].name).await.unwrap();
+    let old = Identity::signed(&of.mesh, &of.clients[0].name)
+        .await
+        .unwrap();
     let session = old.path("session");
     let mut flags = old.flags();
     flags.extend(["-sess_out", &session].map(ToOwned::to_owned));
@@ -340,7 +344,9 @@ async fn a_retired_root_is_refused_and_no_session_outlives_it() {
     )
     .await
     .unwrap();
-    let new = Identity::signed(&of, &of.clients[0].name).await.unwrap();
+    let new = Identity::signed(&of.mesh, &of.clients[0].name)
+        .await
+        .unwrap();
     over_tls(server, &new.flags()).await.unwrap();
     of.finish().await;
 }
