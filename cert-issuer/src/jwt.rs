@@ -14,8 +14,11 @@ use serde_json::{Value, json};
 use crate::authority::{Authority, JwtKey, Stage};
 use crate::key::KeyError;
 
+/// The longest audience, in bytes.
+pub(crate) const LONGEST_AUDIENCE: usize = 1024;
+
 /// The most audiences of one token, and the longest.
-const AUDIENCES: (usize, usize) = (16, 1024);
+const AUDIENCES: (usize, usize) = (16, LONGEST_AUDIENCE);
 
 /// How often those who poll a bundle should, in seconds.
 const REFRESH_HINT: u32 = 300;

@@ -42,7 +42,7 @@ pub use config::{AuthorityFlags, Config, ConfigError};
 use crate::ca::Ca;
 use crate::caller::Gate;
 use crate::sds::Sds;
-use crate::workloads::Workloads;
+use crate::workloads::{Terms, Workloads};
 
 /// The service name under which issuers register.
 pub const SERVICE: &str = "cert-issuer";
@@ -181,7 +181,11 @@ pub async fn run<S: Store + Vault>(
         uploads::follow(store.clone(), current.clone(), publish, check),
     );
     let check = health.check("signing", "not started");
-    let owner = Workloads::new(current.clone(), uploads, policy.svid_ttl, check);
+    let terms = Terms {
+        ttl: policy.jwt_ttl,
+        issuer_url: config.issuer_url.clone(),
+    };
+    let owner = Workloads::new(current.clone(), uploads, policy.svid_ttl, terms, check);
     tasks.spawn_until_shutdown("workloads", owner.run(connecting));
 
     let sds = Arc::new(Sds {

@@ -15,7 +15,7 @@ use xds::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use xds::{Callbacks, Peer, Request, ResourceType, SnapshotSource, Snapshots, StreamInfo, Streams};
 
 use crate::caller::{Caller, Gate, Proof, refusal};
-use crate::workloads::{Connect, Workload};
+use crate::workloads::{Ask, Workload, is_token};
 
 /// The caller's own certificate and key.
 pub const DEFAULT: &str = "default";
@@ -29,7 +29,7 @@ pub const ROOT_CA: &str = "ROOTCA";
 /// `PERMISSION_DENIED`, with the reason.
 #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
 pub fn allowed(name: &str, identity: &Identity) -> Result<(), Status> {
-    if [DEFAULT, ROOT_CA, "*"].contains(&name) {
+    if [DEFAULT, ROOT_CA, "*"].contains(&name) || is_token(name) {
         return Ok(());
     }
     let denied = |why: String| Err(Status::permission_denied(why));
@@ -46,7 +46,7 @@ pub fn allowed(name: &str, identity: &Identity) -> Result<(), Status> {
                 ))
             }
             _ => denied(format!(
-                "there is no secret {name:?}; ask for {DEFAULT:?}, {ROOT_CA:?}, {:?}, {:?}, or \"{}/<name>\" of a TlsSecret",
+                "there is no secret {name:?}; ask for {DEFAULT:?}, {ROOT_CA:?}, {:?}, {:?}, \"jwt:<audience>\", \"bearer:<audience>\", or \"{}/<name>\" of a TlsSecret",
                 identity.to_string(),
                 identity.trust_domain().id().to_string(),
                 identity.namespace()
@@ -95,7 +95,7 @@ pub fn workload(node_id: &str, caller: &Caller) -> Result<Workload, Status> {
 /// The server's view of callers and their secrets.
 pub(crate) struct Sds {
     pub(crate) gate: Gate,
-    pub(crate) workloads: mpsc::Sender<Connect>,
+    pub(crate) workloads: mpsc::Sender<Ask>,
 }
 
 impl Sds {
@@ -118,6 +118,41 @@ impl Sds {
         };
         decide().inspect_err(|status| report(caller, status))
     }
+
+    /// Has tokens signed, if some of the names are of tokens.
+    #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
+    fn want<'a>(
+        &self,
+        peer: &Peer,
+        node: Option<&Node>,
+        names: impl Iterator<Item = &'a String>,
+    ) -> Result<(), Status> {
+        let names: Vec<String> = names.filter(|name| is_token(name)).cloned().collect();
+        // Without a node the request is refused for that.
+        let Some(node) = node.filter(|_| !names.is_empty()) else {
+            return Ok(());
+        };
+        let workload = self.speaks_for(node, peer)?;
+        self.ask(Ask::Tokens { workload, names })
+    }
+
+    #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
+    fn speaks_for(&self, node: &Node, peer: &Peer) -> Result<Workload, Status> {
+        let caller = caller(peer)?;
+        workload(&node.id, caller).inspect_err(|status| report(caller, status))
+    }
+
+    #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
+    fn ask(&self, ask: Ask) -> Result<(), Status> {
+        self.workloads.try_send(ask).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                Status::resource_exhausted("too many proxies connect at once; try again")
+            }
+            mpsc::error::TrySendError::Closed(_) => {
+                Status::unavailable("this replica is shutting down")
+            }
+        })
+    }
 }
 
 #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
@@ -136,38 +171,33 @@ fn report(caller: &Caller, status: &Status) {
 
 impl Callbacks for Sds {
     fn on_request(&self, stream: &StreamInfo, request: Request<'_>) -> Result<(), Status> {
-        let names = match request {
-            Request::Sotw(request) => &request.resource_names,
-            Request::Delta(request) => &request.resource_names_subscribe,
+        let (names, node) = match request {
+            Request::Sotw(request) => (&request.resource_names, &request.node),
+            Request::Delta(request) => (&request.resource_names_subscribe, &request.node),
         };
         let initial = match request {
             Request::Sotw(_) => None,
             Request::Delta(request) => Some(request.initial_resource_versions.keys()),
         };
         let names = names.iter().chain(initial.into_iter().flatten());
-        self.check(&stream.peer, request.type_url(), names)
+        self.check(&stream.peer, request.type_url(), names.clone())?;
+        let node = stream.node.as_deref().or(node.as_ref());
+        self.want(&stream.peer, node, names)
     }
 
     fn on_fetch_request(&self, peer: &Peer, request: &DiscoveryRequest) -> Result<(), Status> {
-        self.check(peer, &request.type_url, request.resource_names.iter())
+        let names = request.resource_names.iter();
+        self.check(peer, &request.type_url, names.clone())?;
+        self.want(peer, request.node.as_ref(), names)
     }
 }
 
 impl SnapshotSource for Sds {
     fn snapshots(&self, node: &Node, peer: &Peer) -> Result<Snapshots, Status> {
-        let caller = caller(peer)?;
-        let workload = workload(&node.id, caller).inspect_err(|status| report(caller, status))?;
+        let workload = self.speaks_for(node, peer)?;
         let (publish, snapshots) = watch::channel(None);
-        let connect = Connect { workload, publish };
-        match self.workloads.try_send(connect) {
-            Ok(()) => Ok(snapshots),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Status::resource_exhausted(
-                "too many proxies connect at once; try again",
-            )),
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                Err(Status::unavailable("this replica is shutting down"))
-            }
-        }
+        self.ask(Ask::Connect { workload, publish })?;
+        Ok(snapshots)
     }
 }
 

@@ -1,7 +1,9 @@
-//! The secrets of connected workloads: what was uploaded in their namespace, and their certificates, signed when a proxy connects, renewed at half of their life, and signed anew
-//! when the authority changes. One task owns them.
+//! The secrets of connected workloads: what was uploaded in their namespace, their tokens, and their certificates, signed
+//! when a proxy connects, renewed at half of their life, and signed anew when the authority changes. One task owns them.
 //!
 //! *Invariant:* a workload keeps its last certificate until there is a newer one; its key is nowhere else.
+
+mod tokens;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,9 +21,12 @@ use xds::{Resource, Snapshot, make};
 
 use crate::authority::{Authority, AuthorityError};
 use crate::ca::{Current, chain};
+use crate::caller::refusal;
 use crate::key::PrivateKey;
 use crate::sds::{DEFAULT, ROOT_CA, bundle_name, renewal};
 use crate::uploads::{OfNamespace, Uploads};
+use tokens::{MOST, Tokens};
+pub(crate) use tokens::{Terms, is_token};
 
 /// How long after a failure signing is tried again.
 const AGAIN: SignedDuration = SignedDuration::from_secs(5);
@@ -38,13 +43,21 @@ pub struct Workload {
     pub node: Arc<str>,
 }
 
-/// A proxy that connects.
-pub(crate) struct Connect {
-    pub(crate) workload: Workload,
-    pub(crate) publish: Publish,
+/// What a proxy asks for.
+pub(crate) enum Ask {
+    /// To be shown its secrets on one more stream.
+    Connect {
+        workload: Workload,
+        publish: Publish,
+    },
+    /// These secrets with tokens, among its secrets.
+    Tokens {
+        workload: Workload,
+        names: Vec<String>,
+    },
 }
 
-type Publish = watch::Sender<Option<Arc<Snapshot>>>;
+pub(crate) type Publish = watch::Sender<Option<Arc<Snapshot>>>;
 
 /// A workload's certificate and the streams that it is shown on.
 struct Held {
@@ -55,6 +68,10 @@ struct Held {
     issuer: Option<CertificateDer<'static>>,
     /// The certificate's secrets, to be put beside a newer bundle.
     own: Vec<Resource>,
+    /// When the certificate is to be signed anew.
+    certificate_due: Timestamp,
+    tokens: Tokens,
+    /// When the first of all that is due.
     due: Timestamp,
     /// What is shown of its namespace's uploads.
     uploaded: Option<OfNamespace>,
@@ -65,6 +82,7 @@ pub(crate) struct Workloads {
     current: Current,
     uploads: watch::Receiver<Option<Uploads>>,
     ttl: SignedDuration,
+    terms: Terms,
     random: SystemRandom,
     held: HashMap<Workload, Held>,
     /// When each is due.
@@ -77,12 +95,14 @@ impl Workloads {
         current: Current,
         uploads: watch::Receiver<Option<Uploads>>,
         ttl: SignedDuration,
+        terms: Terms,
         check: Check,
     ) -> Self {
         Self {
             current,
             uploads,
             ttl,
+            terms,
             random: SystemRandom::new(),
             held: HashMap::new(),
             queue: BTreeSet::new(),
@@ -90,8 +110,8 @@ impl Workloads {
         }
     }
 
-    /// Serves those who connect, until nobody can any more.
-    pub(crate) async fn run(mut self, mut connecting: mpsc::Receiver<Connect>) {
+    /// Serves those who ask, until nobody can any more.
+    pub(crate) async fn run(mut self, mut asking: mpsc::Receiver<Ask>) {
         let mut current = self.current.clone();
         let mut uploads = self.uploads.clone();
         let mut forget = tokio::time::interval(FORGET);
@@ -110,8 +130,9 @@ impl Workloads {
                 }
             };
             tokio::select! {
-                connect = connecting.recv() => match connect {
-                    Some(connect) => self.connect(connect),
+                ask = asking.recv() => match ask {
+                    Some(Ask::Connect { workload, publish }) => self.connect(&workload, publish),
+                    Some(Ask::Tokens { workload, names }) => self.want(&workload, &names),
                     None => return,
                 },
                 changed = current.changed() => match changed {
@@ -128,17 +149,9 @@ impl Workloads {
         }
     }
 
-    fn connect(&mut self, connect: Connect) {
-        let Connect { workload, publish } = connect;
-        let held = self.held.entry(workload.clone()).or_insert_with(|| Held {
-            namespace: workload.identity.namespace().into(),
-            streams: Vec::new(),
-            snapshot: None,
-            issuer: None,
-            own: Vec::new(),
-            due: Timestamp::UNIX_EPOCH,
-            uploaded: None,
-        });
+    fn connect(&mut self, workload: &Workload, publish: Publish) {
+        let held = self.held.entry(workload.clone());
+        let held = held.or_insert_with_key(Held::new);
         held.streams.retain(|stream| !stream.is_closed());
         match &held.snapshot {
             Some(snapshot) => {
@@ -147,8 +160,51 @@ impl Workloads {
             }
             None => {
                 held.streams.push(publish);
-                self.sign(&workload, Timestamp::now());
+                self.sign(workload, Timestamp::now());
             }
+        }
+    }
+
+    /// Signs tokens that are new; together with the certificate if there is none yet.
+    fn want(&mut self, workload: &Workload, names: &[String]) {
+        let held = self.held.entry(workload.clone());
+        let held = held.or_insert_with_key(Held::new);
+        for name in names {
+            if !held.tokens.want(name) {
+                let why = format!("no secret {name:?}: a workload has at most {MOST} tokens");
+                let status = tonic::Status::resource_exhausted(why);
+                refusal("tokens", &workload.identity.to_string(), &status);
+            }
+        }
+        let now = Timestamp::now();
+        if !held.own.is_empty() && held.tokens.due().is_some_and(|due| due <= now) {
+            self.sign_tokens(workload, now);
+        }
+    }
+
+    /// Signs the tokens that are due, and shows them.
+    fn sign_tokens(&mut self, workload: &Workload, now: Timestamp) {
+        let (Some(authority), Some(held)) = (self.authority(), self.held.get_mut(workload)) else {
+            return;
+        };
+        held.sign_tokens(
+            &authority,
+            &workload.identity,
+            &self.terms,
+            now,
+            &self.check,
+        );
+        held.show(&authority, &self.uploads);
+        self.schedule(workload);
+    }
+
+    /// Puts a workload into the queue where it belongs now.
+    fn schedule(&mut self, workload: &Workload) {
+        if let Some(held) = self.held.get_mut(workload) {
+            self.queue.remove(&(held.due, workload.clone()));
+            let token_due = held.tokens.due().unwrap_or(Timestamp::MAX);
+            held.due = held.certificate_due.min(token_due);
+            self.queue.insert((held.due, workload.clone()));
         }
     }
 
@@ -188,7 +244,12 @@ impl Workloads {
             if at > now {
                 return;
             }
-            self.sign(&workload, now);
+            let held = self.held.get(&workload);
+            if held.is_some_and(|held| held.certificate_due > now) {
+                self.sign_tokens(&workload, now);
+            } else {
+                self.sign(&workload, now);
+            }
         }
     }
 
@@ -201,25 +262,31 @@ impl Workloads {
         let Some(held) = self.held.get_mut(workload) else {
             return;
         };
-        self.queue.remove(&(held.due, workload.clone()));
         match signed {
             Ok((own, not_after)) => {
                 counter!("weft_issuer_svids_total", "kind" => "x509").increment(1);
                 debug!(identity = %workload.identity, node = &*workload.node, %not_after, "signed");
                 held.own = own;
                 held.issuer = Some(authority.issuing().certificate().clone());
-                held.due = renewal(now, not_after, rand::random());
-                held.show(&authority, &self.uploads);
+                held.certificate_due = renewal(now, not_after, rand::random());
                 self.check.ok();
+                held.sign_tokens(
+                    &authority,
+                    &workload.identity,
+                    &self.terms,
+                    now,
+                    &self.check,
+                );
+                held.show(&authority, &self.uploads);
             }
             Err(error) => {
                 let error = chain(&error);
                 warn!(identity = %workload.identity, error, "a certificate cannot be signed");
                 self.check.fail(error);
-                held.due = now + AGAIN;
+                held.certificate_due = now + AGAIN;
             }
         }
-        self.queue.insert((held.due, workload.clone()));
+        self.schedule(workload);
     }
 
     fn forget(&mut self) {
@@ -242,6 +309,36 @@ impl Workloads {
 }
 
 impl Held {
+    fn new(workload: &Workload) -> Self {
+        Self {
+            namespace: workload.identity.namespace().into(),
+            streams: Vec::new(),
+            snapshot: None,
+            issuer: None,
+            own: Vec::new(),
+            certificate_due: Timestamp::UNIX_EPOCH,
+            tokens: Tokens::default(),
+            due: Timestamp::UNIX_EPOCH,
+            uploaded: None,
+        }
+    }
+
+    /// Signs the tokens that are due.
+    fn sign_tokens(
+        &mut self,
+        authority: &Authority,
+        identity: &Identity,
+        terms: &Terms,
+        now: Timestamp,
+        check: &Check,
+    ) {
+        if let Err(error) = self.tokens.sign(authority, identity, terms, now) {
+            let error = chain(&error);
+            warn!(%identity, error, "a token cannot be signed");
+            check.fail(error);
+        }
+    }
+
     /// Shows the workload's secrets, its namespace's uploads and this authority's bundle to its streams; nothing before the
     /// uploads were read, for what is missing would count as deleted.
     fn show(&mut self, authority: &Authority, uploads: &watch::Receiver<Option<Uploads>>) {
@@ -253,7 +350,7 @@ impl Held {
         let bundles = [ROOT_CA.to_owned(), bundle_name(authority.trust_domain())]
             .map(|name| Resource::new(&make::ca_secret(&name, &pem)));
         let revision = i64::try_from(authority.sequence()).unwrap_or(i64::MAX);
-        let own = self.own.iter().cloned();
+        let own = self.own.iter().cloned().chain(self.tokens.secrets());
         let resources = own.chain(bundles).chain(uploaded.iter().cloned());
         let snapshot = Arc::new(Snapshot::of(revision, resources));
         self.streams.retain(|stream| !stream.is_closed());

@@ -38,6 +38,9 @@ fn a_caller_may_have_its_own_secrets_only() {
         "spiffe://td",
         "shop/web",
         "shop/web-cacert",
+        "jwt:db",
+        "bearer:db",
+        "jwt:https://db.example/a",
     ] {
         allowed(name, &identity()).unwrap();
     }
@@ -57,6 +60,8 @@ fn a_caller_may_have_its_own_secrets_only() {
         "web",
         "shop/web/x",
         "spiffe:/shop/web",
+        "jwt:",
+        "jwt",
     ] {
         let status = allowed(name, &identity()).unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied, "{name}");

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use crate::backend::Backend;
 use crate::fixture::{Issuer, KEYS, PATIENCE, credential, get, json, revoke, until};
 
-const ORDERS: &str = "spiffe://td/ns/shop/sa/orders";
+pub(crate) const ORDERS: &str = "spiffe://td/ns/shop/sa/orders";
 
 /// Certificates that are renewed every 15 s, and authorities that outlast the test unless they are told to go.
 const BRIEF: [&str; 4] = [
@@ -28,11 +28,11 @@ const BRIEF: [&str; 4] = [
     "--issuing-ttl=240h",
 ];
 
-struct Envoy {
+pub(crate) struct Envoy {
     process: Child,
     dir: TempDir,
     admin: u16,
-    listener: u16,
+    pub(crate) listener: u16,
 }
 
 impl Drop for Envoy {
@@ -51,12 +51,66 @@ fn at(port: u16) -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
 }
 
-fn cluster(name: &str, port: u16, tls: &Value) -> Value {
-    json!({
+pub(crate) fn cluster(name: &str, port: u16, tls: Option<&Value>) -> Value {
+    let mut cluster = json!({
         "name": name, "type": "STATIC", "connect_timeout": "5s",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": at(port)}}]}]},
-        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
+    });
+    if let Some(tls) = tls {
+        cluster["transport_socket"] =
+            json!({"name": "envoy.transport_sockets.tls", "typed_config": tls});
+    }
+    cluster
+}
+
+const TYPE: &str = "type.googleapis.com/envoy.extensions";
+
+/// Where secrets come from.
+pub(crate) fn sds(api_type: &str) -> Value {
+    json!({
+        "resource_api_version": "V3", "initial_fetch_timeout": "5s",
+        "api_config_source": {
+            "api_type": api_type, "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {
+                "cluster_name": "weft-issuer",
+                "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}},
+            }, "timeout": "0s"}],
+        },
     })
+}
+
+/// A filter that adds a secret to requests.
+pub(crate) fn injector(credential: &Value) -> Value {
+    json!({"name": "envoy.filters.http.credential_injector", "typed_config": {
+        "@type": format!("{TYPE}.filters.http.credential_injector.v3.CredentialInjector"), "overwrite": true,
+        "credential": {"name": "envoy.http.injected_credentials.generic", "typed_config": {
+            "@type": format!("{TYPE}.http.injected_credentials.generic.v3.Generic"),
+            "credential": credential, "header": "authorization",
+        }},
+    }})
+}
+
+/// The way to the issuer, with a credential and a pinned bundle.
+fn issuer_cluster(port: u16, bundle: &str) -> Value {
+    let tls = json!({
+        "@type": format!("{TYPE}.transport_sockets.tls.v3.UpstreamTlsContext"), "sni": "pusher",
+        "common_tls_context": {
+            "alpn_protocols": ["h2"],
+            "validation_context": {"trusted_ca": {"inline_string": bundle}},
+        },
+    });
+    let mut issuer = cluster("weft-issuer", port, Some(&tls));
+    issuer["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": format!("{TYPE}.upstreams.http.v3.HttpProtocolOptions"),
+        "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": {"interval": "5s", "timeout": "3s"}}},
+        "http_filters": [
+            injector(&json!({"name": "weft-credential"})),
+            {"name": "envoy.filters.http.upstream_codec", "typed_config": {
+                "@type": format!("{TYPE}.filters.http.upstream_codec.v3.UpstreamCodec"),
+            }},
+        ],
+    }});
+    issuer
 }
 
 impl Envoy {
@@ -70,69 +124,38 @@ impl Envoy {
         issuer: u16,
         backend: u16,
     ) -> Self {
-        const TLS: &str =
-            "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
-        const OPTIONS: &str =
-            "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-        const INJECTOR: &str = "type.googleapis.com/envoy.extensions.filters.http.credential_injector.v3.CredentialInjector";
-        const GENERIC: &str =
-            "type.googleapis.com/envoy.extensions.http.injected_credentials.generic.v3.Generic";
-        const CODEC: &str =
-            "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
-        const TCP: &str =
-            "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
-        let (admin, listener) = (free_port(), free_port());
-        let sds = json!({
-            "resource_api_version": "V3", "initial_fetch_timeout": "5s",
-            "api_config_source": {
-                "api_type": api_type, "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {
-                    "cluster_name": "weft-issuer",
-                    "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}},
-                }, "timeout": "0s"}],
+        let sds = sds(api_type);
+        let tls = json!({
+            "@type": format!("{TYPE}.transport_sockets.tls.v3.UpstreamTlsContext"), "sni": "pusher",
+            "common_tls_context": {
+                "alpn_protocols": ["h2"],
+                "tls_certificate_sds_secret_configs": [{"name": "default", "sds_config": sds}],
+                "combined_validation_context": {
+                    "default_validation_context": {"match_typed_subject_alt_names": [
+                        {"san_type": "URI", "matcher": {"exact": crate::backend::PUSHER}},
+                    ]},
+                    "validation_context_sds_secret_config": {"name": "ROOTCA", "sds_config": sds},
+                },
             },
         });
-        let backend = cluster(
-            "backend",
-            backend,
-            &json!({
-                "@type": TLS, "sni": "pusher",
-                "common_tls_context": {
-                    "alpn_protocols": ["h2"],
-                    "tls_certificate_sds_secret_configs": [{"name": "default", "sds_config": sds}],
-                    "combined_validation_context": {
-                        "default_validation_context": {"match_typed_subject_alt_names": [
-                            {"san_type": "URI", "matcher": {"exact": crate::backend::PUSHER}},
-                        ]},
-                        "validation_context_sds_secret_config": {"name": "ROOTCA", "sds_config": sds},
-                    },
-                },
-            }),
-        );
-        let mut issuer = cluster(
-            "weft-issuer",
-            issuer,
-            &json!({
-                "@type": TLS, "sni": "pusher",
-                "common_tls_context": {
-                    "alpn_protocols": ["h2"],
-                    "validation_context": {"trusted_ca": {"inline_string": bundle}},
-                },
-            }),
-        );
-        issuer["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": OPTIONS,
-            "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": {"interval": "5s", "timeout": "3s"}}},
-            "http_filters": [
-                {"name": "envoy.filters.http.credential_injector", "typed_config": {
-                    "@type": INJECTOR, "overwrite": true,
-                    "credential": {"name": "envoy.http.injected_credentials.generic", "typed_config": {
-                        "@type": GENERIC, "credential": {"name": "weft-credential"}, "header": "authorization",
-                    }},
-                }},
-                {"name": "envoy.filters.http.upstream_codec", "typed_config": {"@type": CODEC}},
-            ],
+        let backend = cluster("backend", backend, Some(&tls));
+        let filter = json!({"name": "envoy.filters.network.tcp_proxy", "typed_config": {
+            "@type": format!("{TYPE}.filters.network.tcp_proxy.v3.TcpProxy"),
+            "stat_prefix": "in", "cluster": "backend",
         }});
+        Self::with(version, node, token, (bundle, issuer), &backend, &filter)
+    }
+
+    /// One with a filter for connections, a cluster, and a way to the issuer.
+    pub(crate) fn with(
+        version: &str,
+        node: &str,
+        token: &Credential,
+        (bundle, issuer): (&str, u16),
+        backend: &Value,
+        filter: &Value,
+    ) -> Self {
+        let (admin, listener) = (free_port(), free_port());
         let bootstrap = json!({
             "node": {"id": node, "cluster": "orders"},
             "admin": {"address": at(admin)},
@@ -140,12 +163,8 @@ impl Envoy {
                 "secrets": [{"name": "weft-credential", "generic_secret": {
                     "secret": {"inline_string": format!("Bearer {}", token.expose())},
                 }}],
-                "clusters": [backend, issuer],
-                "listeners": [{"name": "in", "address": at(listener), "filter_chains": [{"filters": [
-                    {"name": "envoy.filters.network.tcp_proxy", "typed_config": {
-                        "@type": TCP, "stat_prefix": "in", "cluster": "backend",
-                    }},
-                ]}]}],
+                "clusters": [backend, issuer_cluster(issuer, bundle)],
+                "listeners": [{"name": "in", "address": at(listener), "filter_chains": [{"filters": [filter]}]}],
             },
         });
         let dir = tempfile::tempdir().unwrap();
@@ -175,13 +194,13 @@ impl Envoy {
         }
     }
 
-    async fn ask(&self, path: &str) -> String {
+    pub(crate) async fn ask(&self, path: &str) -> String {
         get((Ipv4Addr::LOCALHOST, self.admin).into(), path)
             .await
             .unwrap_or_default()
     }
 
-    async fn stat(&self, name: &str) -> u64 {
+    pub(crate) async fn stat(&self, name: &str) -> u64 {
         let body = self.ask(&format!("/stats?filter=^{name}$")).await;
         body.rsplit(": ")
             .next()
@@ -218,7 +237,7 @@ impl Envoy {
         last.unwrap()
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 }

@@ -7,3 +7,4 @@ mod callers;
 mod envoy;
 mod fixture;
 mod replicas;
+mod tokens;

@@ -288,6 +288,18 @@ pub fn tls_secret(name: &str, chain: &str, key: &str) -> tls::Secret {
     }
 }
 
+/// A text such as a token.
+pub fn generic_secret(name: &str, text: &str) -> tls::Secret {
+    let generic = tls::GenericSecret {
+        secret: Some(inline(text)),
+        ..Default::default()
+    };
+    tls::Secret {
+        name: name.to_owned(),
+        r#type: Some(tls::secret::Type::GenericSecret(generic)),
+    }
+}
+
 /// A bundle of certificates that peers are verified against, in PEM.
 pub fn ca_secret(name: &str, bundle: &str) -> tls::Secret {
     let context = tls::CertificateValidationContext {
