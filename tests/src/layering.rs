@@ -70,6 +70,8 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "weft-store",
             "weft-telemetry",
             "weft-pusher-api",
+            // Knows what must not be found anywhere.
+            "cert-issuer",
             "weft-xds",
             "weft-compile",
         ],

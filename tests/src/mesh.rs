@@ -77,6 +77,8 @@ pub struct Options<'a> {
     pub pusher: &'a [&'a str],
     /// Whether it has identities, and further flags of their issuer.
     pub issuer: Option<&'a [&'a str]>,
+    /// Whether the services log everything there is to say.
+    pub trace: bool,
 }
 
 impl Mesh {
@@ -108,14 +110,15 @@ impl Mesh {
     ///
     /// # Errors
     /// As [`Mesh::start`].
-    pub async fn start_with(name: &str, settings: Options<'_>) -> Result<Self> {
+    pub async fn start_with(name: &str, options: Options<'_>) -> Result<Self> {
         let net = Block::claim()?;
         let run = Run::temporary(name)?;
         let etcd = stack::etcd(&run, "etcd", net.at(1, 2379), &run.path("etcd")).await?;
+        let run = if options.trace { run.tracing() } else { run };
         let store = Self::store(&net);
         let credentials = run.path(CREDENTIALS);
         let mut issuer = None;
-        if let Some(flags) = settings.issuer {
+        if let Some(flags) = options.issuer {
             stack::credentials(&run, &credentials, store).await?;
             issuer =
                 Some(stack::issuer(&run, Self::issuer_settings(&net, &credentials, flags)).await?);
@@ -126,7 +129,7 @@ impl Mesh {
         };
         let (api, pusher) = tokio::join!(
             stack::config_api(&run, "config-api", net.at(1, 8080), store, trust),
-            stack::pusher(&run, Self::pusher_settings(&net, trust, settings.pusher)),
+            stack::pusher(&run, Self::pusher_settings(&net, trust, options.pusher)),
         );
         let mesh = Self {
             api: api?,

@@ -12,9 +12,25 @@ use anyhow::{Context as _, Result};
 pub struct Run {
     dir: PathBuf,
     temporary: bool,
+    trace: bool,
 }
 
 impl Run {
+    /// The same, where services log everything there is to say.
+    #[must_use]
+    pub fn tracing(mut self) -> Self {
+        self.trace = true;
+        self
+    }
+
+    /// The flags by which a service logs what this run wants to know.
+    pub(crate) fn log_flags(&self) -> Vec<String> {
+        match self.trace {
+            true => ["--log", "trace"].map(ToOwned::to_owned).into(),
+            false => Vec::new(),
+        }
+    }
+
     /// A new directory under the system's temporary one, named after `name`.
     ///
     /// # Errors
@@ -28,6 +44,7 @@ impl Run {
         Ok(Self {
             dir,
             temporary: true,
+            trace: false,
         })
     }
 
@@ -40,6 +57,7 @@ impl Run {
         Ok(Self {
             dir: dir.to_owned(),
             temporary: false,
+            trace: false,
         })
     }
 

@@ -243,7 +243,8 @@ async fn service(
     listens: SocketAddr,
 ) -> Result<Process> {
     let log = run.path(&format!("{name}.log"));
-    let process = Process::start(name, &binaries::built(program)?, args, &log)?;
+    let args = [args, &run.log_flags()].concat();
+    let process = Process::start(name, &binaries::built(program)?, &args, &log)?;
     process.listens(listens, PATIENCE).await?;
     Ok(process)
 }
