@@ -3,6 +3,7 @@
 //! *Invariant:* nothing here can change a resource in a way that the Kubernetes side would refuse.
 
 mod apply;
+mod authz;
 mod batch;
 mod bootstrap;
 mod credentials;
@@ -37,6 +38,7 @@ pub(crate) fn routes() -> Routes {
         )
         .route("/v1/apply", editor, post(apply::apply))
         .route("/v1/diff", viewer, post(apply::diff))
+        .route("/v1/authz/check", viewer, post(authz::check))
         .route("/v1/history", viewer, get(history::all))
         .route(
             "/v1/history/{kind}/{namespace}/{name}",

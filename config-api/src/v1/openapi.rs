@@ -14,7 +14,7 @@ type Route = (
 );
 
 /// Every route of `/v1`.
-const ROUTES: [Route; 14] = [
+const ROUTES: [Route; 15] = [
     ("/v1/openapi.json", &["get"], "This document", &[], false),
     (
         "/v1/apply",
@@ -28,6 +28,13 @@ const ROUTES: [Route; 14] = [
         &["post"],
         "What an apply would change",
         &["fieldValidation", "namespace"],
+        true,
+    ),
+    (
+        "/v1/authz/check",
+        &["post"],
+        "What the policies make of a call, rule by rule",
+        &[],
         true,
     ),
     (

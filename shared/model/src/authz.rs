@@ -9,6 +9,7 @@
 //! *Invariant:* nothing here knows Envoy.
 
 pub mod call;
+pub mod explain;
 pub mod matching;
 pub mod template;
 pub mod terms;
@@ -107,11 +108,7 @@ pub fn verdict(policies: &[Policy<'_>], call: &Call) -> Verdict {
 
 /// The rules of a policy that match a call.
 fn matched<'a>(policy: &'a Policy<'_>, call: &'a Call) -> impl Iterator<Item = RuleId> + 'a {
-    let protocol = if call.http.is_some() {
-        Protocol::Http
-    } else {
-        Protocol::Tcp
-    };
+    let protocol = Protocol::of(call);
     let leaning = Leaning::of(policy.spec.action);
     let rules = policy.spec.rules.iter().enumerate();
     rules

@@ -83,7 +83,7 @@ impl Meaning<'_> {
 }
 
 impl Term<'_> {
-    fn holds(&self, call: &Call, leaning: Leaning, namespace: &str) -> bool {
+    pub(super) fn holds(&self, call: &Call, leaning: Leaning, namespace: &str) -> bool {
         let one = |values: &[String], leaning| {
             values
                 .iter()

@@ -4,6 +4,7 @@
 //!
 //! *Invariant:* whoever evaluates or translates a rule goes through [`Meaning::of`], so that all agree on what it says.
 
+use super::call::Call;
 use crate::spec::{AuthorizationAction, AuthorizationRule, Operation, Source};
 
 /// In which way doubt counts.
@@ -43,6 +44,17 @@ pub enum Protocol {
     Http,
     /// Connections, of which the attributes of requests are not known.
     Tcp,
+}
+
+impl Protocol {
+    /// What is looked at in a call.
+    pub(super) fn of(call: &Call) -> Self {
+        if call.http.is_some() {
+            Self::Http
+        } else {
+            Self::Tcp
+        }
+    }
 }
 
 /// Something that is known of a call.

@@ -237,3 +237,51 @@ fn doubt_never_lets_through() {
     let host = "{to: [{operation: {hosts: [shop.example]}}]}";
     assert!(!allowed(&[&deny(host)], &dotted));
 }
+
+#[test]
+fn rules_are_explained_as_they_are_judged() {
+    let spec = "
+rules:
+- {from: [{source: {namespaces: [far]}}, {source: {principals: ['*']}}], to: [{operation: {paths: [/b]}}]}
+- {when: [{key: 'request.headers[x-role]', values: [user, admin]}, {key: 'request.auth.claims[deep][er]', notValues: [y]}]}
+- {to: [{operation: {ports: ['8080']}}]}";
+    let spec: AuthorizationPolicy = serde_saphyr::from_str(spec).unwrap();
+    let policy = Policy {
+        key: Key::new(Kind::AuthorizationPolicy, "shop", "p"),
+        dry_run: false,
+        spec: &spec,
+    };
+    let get = call("GET", "/a");
+    let explained = explain::rules(&policy, &get);
+    let judged: Vec<usize> = matched(&policy, &get).map(|it| it.rule).collect();
+    let matching = explained.iter().filter(|it| it.matches).map(|it| it.at);
+    assert_eq!(matching.collect::<Vec<_>>(), judged);
+    assert_eq!(judged, [2]);
+    let [far, any] = &explained[0].sources[..] else {
+        panic!("{explained:?}")
+    };
+    assert!(!far[0].holds && any[0].holds);
+    assert_eq!(
+        far[0].found.as_deref(),
+        Some("cluster.local/ns/shop/sa/cart")
+    );
+    assert_eq!(explained[0].operations[0][0].found.as_deref(), Some("/a"));
+    let [role, claim] = &explained[1].sources[0][..] else {
+        panic!("{explained:?}")
+    };
+    assert_eq!(
+        (role.attribute.as_str(), role.holds),
+        ("request.headers[x-role]", false)
+    );
+    assert_eq!(role.found.as_deref(), Some("user,admin"));
+    assert_eq!(
+        (claim.attribute.as_str(), claim.holds),
+        ("request.auth.claims[deep][er]", true)
+    );
+    let connection = Call { http: None, ..get };
+    let left_out: Vec<bool> = explain::rules(&policy, &connection)
+        .iter()
+        .map(|it| it.left_out)
+        .collect();
+    assert_eq!(left_out, [true, true, false]);
+}
