@@ -134,6 +134,11 @@ impl Mesh {
             .map(|(_, resource)| resource)
     }
 
+    /// A resource. Not a fact: for analysing.
+    pub fn resource(&self, key: &Key) -> Option<&Arc<Resource>> {
+        self.resources.get(key)
+    }
+
     /// Whether a resource exists. Not a fact: for telling who made what.
     pub fn has(&self, key: &Key) -> bool {
         self.resources.contains_key(key)

@@ -5,6 +5,7 @@
 
 mod canaries;
 mod canary;
+mod certificates;
 mod churn;
 mod clients;
 mod edge;

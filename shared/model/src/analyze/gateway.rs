@@ -1,12 +1,15 @@
-//! Gateways: selectors that select nobody, and servers that take the same connections as an older one.
+//! Gateways: selectors that select nobody, servers that take the same connections as an older one, certificates that are not there.
 //!
 //! *Invariant:* Gateways that no workload has in common are not compared; HTTP in plaintext is shared by all its servers.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::Analysis;
 use crate::mesh::{Age, selects, workload_labels};
-use crate::spec::{Family, Gateway, Server};
+use crate::spec::{Family, Gateway, Server, ServerTlsMode};
 use crate::validate::Path;
-use crate::{Kind, Resource, Spec};
+use crate::{Key, Kind, Resource, Spec};
 
 impl Analysis<'_, '_> {
     pub(super) fn gateway(&mut self, spec: &Gateway, path: &Path) {
@@ -14,10 +17,14 @@ impl Analysis<'_, '_> {
             .mesh
             .resources()
             .filter(|r| r.spec.kind() == Kind::WorkloadEntry);
-        let selected: Vec<_> = workloads
-            .map(|workload| workload_labels(workload))
-            .filter(|labels| selects(&spec.selector, labels))
-            .collect();
+        let (mut selected, mut namespaces) = (Vec::new(), BTreeSet::new());
+        for workload in workloads {
+            let labels = workload_labels(workload);
+            if selects(&spec.selector, &labels) {
+                selected.push(labels);
+                namespaces.insert(Arc::from(workload.metadata.namespace.as_str()));
+            }
+        }
         if selected.is_empty() {
             let text = "selects no workload; a gateway is a WorkloadEntry with these labels";
             self.warn(&path.at("selector"), text);
@@ -47,6 +54,7 @@ impl Analysis<'_, '_> {
             let taken = older
                 .chain(earlier)
                 .find(|(_, (_, first))| collide(first, server));
+            self.credentials(server, &namespaces, &path.at("tls"));
             if let Some((other, (i, _))) = taken {
                 let of = if other.key() == own.key() {
                     "of this Gateway".to_owned()
@@ -61,6 +69,52 @@ impl Analysis<'_, '_> {
         }
     }
 
+    /// TlsSecrets that a server names, and that its gateways do not find in their namespaces.
+    fn credentials(&mut self, server: &Server, namespaces: &BTreeSet<Arc<str>>, path: &Path) {
+        let Some(tls) = &server.tls else { return };
+        let several = path.each("credentialNames", &tls.credential_names);
+        let one = tls
+            .credential_name
+            .iter()
+            .map(|name| (path.at("credentialName"), name));
+        let certificates: Vec<_> = one
+            .chain(several)
+            .filter(|(_, name)| !name.is_empty())
+            .collect();
+        let verifies = matches!(
+            tls.mode,
+            ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual
+        );
+        let authorities = tls.ca_cert_credential_name.iter();
+        let authorities = authorities.map(|name| (path.at("caCertCredentialName"), name));
+        let authorities = authorities.chain(certificates.iter().cloned()).next();
+        for namespace in namespaces {
+            let held = |name: &str| match &self.mesh.resource(&key(namespace, name))?.spec {
+                Spec::TlsSecret(secret) => Some(secret),
+                _ => None,
+            };
+            let mut missing = Vec::new();
+            for (path, name) in &certificates {
+                if held(name).is_none_or(|secret| secret.certificate.is_none()) {
+                    missing.push((path.clone(), format!("there is no TlsSecret {namespace}/{name} with a certificate; without it the gateways of that namespace take no connection here")));
+                }
+            }
+            if let Some((path, name)) = authorities.clone().filter(|_| verifies) {
+                let base = name.strip_suffix("-cacert").unwrap_or(name);
+                let names = [base.to_owned(), format!("{base}-cacert")];
+                let there = names
+                    .iter()
+                    .any(|name| held(name).is_some_and(|it| it.ca_certificates.is_some()));
+                if !there {
+                    missing.push((path, format!("there is no TlsSecret {namespace}/{base}-cacert or {namespace}/{base} with caCertificates; without it no client can be verified")));
+                }
+            }
+            for (path, text) in missing {
+                self.warn(&path, text);
+            }
+        }
+    }
+
     /// Whether another resource of this one's kind prevails over it.
     fn before(&self, other: &Resource) -> bool {
         let own = &self.resource.metadata;
@@ -69,6 +123,10 @@ impl Analysis<'_, '_> {
         other.key() != self.resource.key()
             && (unborn || Age::new(kind, &other.metadata) < Age::new(kind, own))
     }
+}
+
+fn key(namespace: &Arc<str>, name: &str) -> Key {
+    Key::new(Kind::TlsSecret, namespace.clone(), name)
 }
 
 /// Whether of two servers only one can have a connection.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{Metadata, Object};
 
+mod certificates;
 mod conflicts;
 mod security;
 mod shadowed;
