@@ -117,6 +117,11 @@ pub(crate) fn of(kind: Kind) -> Vec<Column> {
             "/spec/action",
             "What becomes of what it matches; ALLOW if nothing is said",
         )],
+        Kind::PeerAuthentication => vec![pointer(
+            "Mode",
+            "/spec/mtls/mode",
+            "The mode of ports that portLevelMtls does not name",
+        )],
         Kind::TlsSecret => vec![pointer(
             "Key SHA-256",
             "/spec/sealedPrivateKey/publicKeySha256",

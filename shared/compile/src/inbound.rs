@@ -26,7 +26,7 @@ use crate::security::{self, Security};
 use crate::sidecar::{ANY, LOOPBACK};
 use crate::translate::{cluster, endpoint, names, pb, route, tcp};
 use crate::unit::{Reading, Unit, Value};
-use crate::{Interception, Proxy, Role, outbound, settings};
+use crate::{Interception, Proxy, Role, settings};
 
 /// Where intercepted connections to the workload arrive.
 const VIRTUAL_INBOUND_PORT: u16 = 15006;
@@ -183,7 +183,7 @@ fn ports(
     let mut ports = BTreeMap::new();
     for service in view.services_of(&proxy.namespace, &proxy.workload) {
         for port in &service.spec.ports {
-            let at = outbound::workload_port(workload, port);
+            let at = workload.port(port);
             let to = endpoint::Address::new(LOOPBACK, at);
             ports.entry(at).or_insert(Inbound {
                 bind: None,

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::mesh::{Service, View, selects};
-use model::spec::{Location, Port, ReadinessProbe, Resolution, WorkloadEntry};
+use model::spec::{Location, Port, ReadinessProbe, Resolution};
 use model::{Key, Kind, Spec};
 use xds::{Resource, ResourceType};
 
@@ -399,7 +399,7 @@ fn of_subset(
         .into_iter()
         .filter(|endpoint| selects(labels, &endpoint.labels));
     let endpoints = chosen.map(|endpoint| {
-        let at = workload_port(endpoint.spec, port);
+        let at = endpoint.spec.port(port);
         endpoint::Endpoint {
             place: locality::Place::new(endpoint.spec.locality.as_deref().unwrap_or_default()),
             address: endpoint::Address::new(
@@ -417,11 +417,6 @@ fn of_subset(
         }
     });
     endpoints.collect()
-}
-
-/// Where a workload listens for a port of a service.
-pub(crate) fn workload_port(workload: &WorkloadEntry, port: &Port) -> u16 {
-    endpoint::endpoint_port(&workload.ports, &port.name, port.target_port, port.number)
 }
 
 /// The readiness probe of the workloads of a service, if they are of a WorkloadGroup that has one.

@@ -6,13 +6,15 @@
 //! they add up to.
 
 mod acknowledged;
+mod status;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use acknowledged::{Acknowledged, DRAIN, Running, Since};
+pub use acknowledged::{Acknowledged, DRAIN, Running, SETTLE, Since};
+pub use status::{PortStatus, State, WorkloadStatus, status};
 
 use crate::Key;
 use crate::spec::{MutualTls, PeerAuthentication, PeerMode};

@@ -57,16 +57,6 @@ impl Default for Address {
     }
 }
 
-/// The port of an endpoint for a service port: `endpoint.ports[name]`, else `ServicePort.targetPort`, else the number.
-pub(crate) fn endpoint_port(
-    ports: &BTreeMap<String, u16>,
-    name: &str,
-    target_port: Option<u16>,
-    number: u16,
-) -> u16 {
-    ports.get(name).copied().or(target_port).unwrap_or(number)
-}
-
 /// The endpoints of a cluster. No endpoint gives an assignment without localities, which is how Envoy is told that the last
 /// one left.
 pub(crate) fn load_assignment(

@@ -28,12 +28,6 @@ pub(crate) fn resource(mut document: Value) -> model::Resource {
         metadata,
         spec,
     };
-    if !kind.supported() {
-        // The API refuses it until it takes effect everywhere; what it is to become is shown here.
-        return object
-            .decode()
-            .unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
-    }
     // What has no effect yet may be stored where a warning was asked for.
     let options = Options {
         unsupported: Treat::Warn,

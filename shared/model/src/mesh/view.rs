@@ -129,26 +129,17 @@ impl<'m, 'r> View<'m, 'r> {
             workload: None,
             mtls: None,
         });
-        let Some(selector) = workloads::selector(entry) else {
-            return own.collect();
-        };
-        let namespace = &mesh
-            .resources
-            .get_key_value(&service.entry)
-            .expect("it was just found")
-            .0
-            .namespace;
-        let selected =
-            mesh.selected(namespace, selector)
-                .filter_map(|resource| match &resource.spec {
-                    Spec::WorkloadEntry(spec) => Some(Endpoint {
-                        spec,
-                        labels: workload_labels(resource),
-                        workload: Some(resource.key()),
-                        mtls: mesh.mtls.get(&resource.key()).map(|ports| &**ports),
-                    }),
-                    _ => None,
-                });
+        let selected = self
+            .workloads(service)
+            .filter_map(|resource| match &resource.spec {
+                Spec::WorkloadEntry(spec) => Some(Endpoint {
+                    spec,
+                    labels: workload_labels(resource),
+                    workload: Some(resource.key()),
+                    mtls: mesh.mtls.get(&resource.key()).map(|ports| &**ports),
+                }),
+                _ => None,
+            });
         let alive = selected.filter(|endpoint| {
             endpoint
                 .workload
@@ -156,6 +147,23 @@ impl<'m, 'r> View<'m, 'r> {
                 .is_none_or(|key| !mesh.down.contains(key))
         });
         own.chain(alive).collect()
+    }
+
+    /// The workloads that a service selects, alive or not, by name.
+    pub fn workloads(
+        &mut self,
+        service: &Service,
+    ) -> impl Iterator<Item = &'m Arc<Resource>> + use<'m> {
+        self.record.record(Fact::Endpoints(service.host.clone()));
+        let mesh = self.mesh;
+        let entry = mesh.resources.get_key_value(&service.entry);
+        let selected = entry.and_then(|(key, resource)| match &resource.spec {
+            Spec::ServiceEntry(entry) => {
+                Some(mesh.selected(&key.namespace, workloads::selector(entry)?))
+            }
+            _ => None,
+        });
+        selected.into_iter().flatten()
     }
 
     /// The service accounts of everything that traffic to a service goes to, alive or not.
@@ -172,9 +180,7 @@ impl<'m, 'r> View<'m, 'r> {
             .iter()
             .filter(named)
             .map(WorkloadEntry::account);
-        let selected = workloads::selector(entry)
-            .into_iter()
-            .flat_map(|selector| mesh.selected(service.namespace(), selector));
+        let selected = self.workloads(service);
         let selected = selected.filter_map(|resource| match &resource.spec {
             Spec::WorkloadEntry(spec) => Some(spec.account()),
             _ => None,

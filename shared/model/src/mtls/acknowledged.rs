@@ -14,6 +14,10 @@ use super::Mode;
 /// its flag `--drain-time-s`.
 pub const DRAIN: Duration = Duration::from_secs(600);
 
+/// How much later than acknowledged a listener may begin to let old connections go: an Envoy acknowledges before its new
+/// listener has its secrets, for which it waits five seconds at most, and before all of its threads have it.
+pub const SETTLE: Duration = Duration::from_secs(6);
+
 /// A mode, and when it was first seen acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -74,7 +78,7 @@ impl Acknowledged {
     /// What the proxy takes on a port; `None` if it never acknowledged anything for it.
     pub fn running(&self, port: u16, now: Timestamp) -> Option<Running> {
         let Since { mode, since } = *self.ports.get(&port)?;
-        let drained = since + Duration::from_secs(self.drain_seconds);
+        let drained = since + SETTLE + Duration::from_secs(self.drain_seconds);
         Some(match mode {
             Mode::Disable => Running::Disable,
             Mode::Permissive => Running::Permissive,
@@ -115,7 +119,7 @@ mod tests {
         let then = start + second * 5;
         let strict = first.turned(&modes(Mode::Strict), drain, then);
         assert_eq!(strict.ports[&81].since, start, "it did not turn");
-        let end = then + drain;
+        let end = then + SETTLE + drain;
         assert_eq!(strict.running(80, then), Some(Running::Draining(end)));
         assert_eq!(
             strict.running(80, end - second),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Labels;
+use super::{Labels, Port};
 
 /// Describes one workload: where it is and what it carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -37,7 +37,16 @@ impl WorkloadEntry {
             account
         }
     }
+
+    /// Where it listens for a port of a service: as its own `ports` say, else the service's `targetPort`, else the number.
+    pub fn port(&self, port: &Port) -> u16 {
+        let own = self.ports.get(&port.name).copied();
+        own.or(port.target_port).unwrap_or(port.number)
+    }
 }
+
+#[cfg(test)]
+mod tests;
 
 /// Describes a group of workloads: a template, and how their health is probed.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]

@@ -21,19 +21,6 @@ fn assignment(endpoints: &[Endpoint]) -> pb::ClusterLoadAssignment {
 }
 
 #[test]
-fn endpoint_port_is_the_endpoints_own_then_target_port_then_the_number() {
-    let own: BTreeMap<String, u16> = [("http".to_owned(), 1)].into();
-    let cases = [
-        ("endpoint.ports wins", &own, Some(2), 1),
-        ("targetPort next", &BTreeMap::new(), Some(2), 2),
-        ("the service port last", &BTreeMap::new(), None, 3),
-    ];
-    for (case, ports, target, want) in cases {
-        assert_eq!(endpoint_port(ports, "http", target, 3), want, "{case}");
-    }
-}
-
-#[test]
 fn the_order_of_workloads_does_not_show() {
     let (a, b, c) = (
         at("r2", "10.0.0.1", 1),

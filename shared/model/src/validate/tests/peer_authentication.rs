@@ -1,4 +1,4 @@
-//! Istio's `ValidatePeerAuthentication`. Not through `check`, which refuses the kind until it takes effect.
+//! Istio's `ValidatePeerAuthentication`.
 
 use serde_json::json;
 
@@ -54,9 +54,4 @@ fn peer_authentications_keep_istios_rules() {
     for (spec, expected) in rows {
         assert_eq!(found(&spec), expected, "{spec}");
     }
-}
-
-#[test]
-fn the_kind_is_refused_until_it_takes_effect() {
-    assert_eq!(refused(Kind::PeerAuthentication, &json!({})), ["kind"]);
 }
