@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use model::{Key, Kind, Object, Revision};
 use serde_json::Value;
-use store::{Author, Member, Op, Store, Vault};
+use store::{Author, Entries, Member, Op, Store, Vault};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::condition::{self, About, Said};
 use crate::config::Config;
 use crate::http::limits::Limits;
+use crate::http::status::Status;
 use crate::liveness::{Beat, Peers};
 use crate::pushers::Pushers;
 use crate::view::View;
@@ -32,6 +33,8 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) pushers: Pushers,
+    /// What proxies acknowledged of mutual TLS; `None` before it was read.
+    pub(crate) modes: watch::Receiver<Option<Entries>>,
     /// The live replicas of the certificate issuer.
     pub(crate) issuers: watch::Receiver<Vec<Member>>,
     pub(crate) peers: Peers,
@@ -61,6 +64,19 @@ impl App {
         match tokio::time::timeout(CATCH_UP, caught_up).await {
             Ok(Ok(view)) => view.clone(),
             _ => self.view.borrow().clone(),
+        }
+    }
+
+    /// The view once it holds everything that was committed before this call, by whichever replica.
+    pub(crate) async fn current_view(&self) -> Result<View, Status> {
+        let now = self.store.last_commit().await?;
+        let mut view = self.view.clone();
+        let caught_up = view.wait_for(|view| view.revision >= now);
+        match tokio::time::timeout(CATCH_UP, caught_up).await {
+            Ok(Ok(view)) => Ok(view.clone()),
+            _ => Err(Status::unavailable(
+                "this replica does not know yet what others wrote",
+            )),
         }
     }
 

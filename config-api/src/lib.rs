@@ -15,6 +15,7 @@ mod identity;
 mod k8s;
 mod liveness;
 mod members;
+mod modes;
 mod ownership;
 mod pushers;
 mod reload;

@@ -7,7 +7,6 @@
 //! *Invariant:* a claim is committed only if no ServiceEntry was written after the revision it was checked at.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use model::mesh::Exports;
 use model::mesh::host::covering;
@@ -17,9 +16,6 @@ use store::Op;
 use crate::app::App;
 use crate::http::status::{Cause, Result, Status};
 use crate::view::View;
-
-/// How long a check waits until this replica knows of what others wrote.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A change of one resource: what is there, and what shall be.
 pub(crate) struct Change<'a> {
@@ -77,19 +73,6 @@ pub(crate) async fn check(app: &App, changes: &[Change<'_>]) -> Result<Option<Op
         kind: Kind::ServiceEntry,
         since: view.revision,
     }))
-}
-
-/// Waits until this replica knows of everything that is stored now: a check was overtaken.
-pub(crate) async fn catch_up(app: &App) -> Result<()> {
-    let now = app.store.last_commit().await?;
-    let mut view = app.view.clone();
-    let caught_up = view.wait_for(|view| view.revision >= now);
-    match tokio::time::timeout(PATIENCE, caught_up).await {
-        Ok(Ok(_)) => Ok(()),
-        _ => Err(Status::unavailable(
-            "who owns the hosts cannot be checked: this replica does not know yet what others wrote",
-        )),
-    }
 }
 
 /// Who else claims a host.

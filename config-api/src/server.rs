@@ -31,7 +31,7 @@ use crate::identity::{Followers, Gate, Guard, PROOF, Proof};
 use crate::liveness::{self, Freeze, Peers};
 use crate::pushers::{self, Pushers, Transport};
 use crate::view::{self, View};
-use crate::{credentials, identity, k8s, members, v1};
+use crate::{credentials, identity, k8s, members, modes, v1};
 
 /// The service could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +136,11 @@ impl Server {
         }
         let mut tasks = Tasks::new(shutdown.clone());
 
-        let (views, view) = watch::channel(View::new(&config.domain, &config.root_namespace));
+        let (views, view) = watch::channel(View::new(
+            &config.domain,
+            &config.root_namespace,
+            !config.insecure_plaintext_xds,
+        ));
         tasks.spawn_until_shutdown(
             "view",
             view::follow(store.clone(), views, health.check("store", "not read yet")),
@@ -161,6 +165,8 @@ impl Server {
                 Transport::Mutual(own.current, flags.service(pushers::SERVICE)?.id())
             }
         };
+        let (followed, modes) = watch::channel(None);
+        tasks.spawn_until_shutdown("modes", modes::follow(vault.clone(), followed));
         let (members, issuers) = watch::channel(Vec::<Member>::new());
         tasks.spawn_until_shutdown(
             "issuers",
@@ -215,6 +221,7 @@ impl Server {
                 config.request_timeout,
             ),
             pushers: Pushers::new(pushers, config.pusher_deadline, transport),
+            modes,
             issuers,
             config,
             store,

@@ -10,6 +10,7 @@ mod credentials;
 mod documents;
 mod heartbeat;
 mod history;
+mod mtls;
 pub(crate) mod openapi;
 mod proxies;
 
@@ -51,6 +52,8 @@ pub(crate) fn routes() -> Routes {
             get(history::of_group),
         )
         .route("/v1/rollback", editor, post(history::rollback))
+        .route("/v1/mtls", viewer, get(mtls::list))
+        .route("/v1/mtls/{service}", viewer, get(mtls::one))
         .route("/v1/proxies", viewer, get(proxies::list))
         .route("/v1/proxies/{id}", viewer, get(proxies::one))
         .route("/v1/proxies/{id}/config", viewer, get(proxies::config))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use imbl::{OrdMap, OrdSet};
 use model::mesh::{self, Mesh};
-use model::{Key, Object, Revision};
+use model::{Key, Kind, Object, Revision};
 use store::{Change, Event, Snapshot, Store, Undecodable};
 use telemetry::Check;
 use tokio::sync::watch;
@@ -24,6 +24,8 @@ pub(crate) struct View {
     pub(crate) objects: OrdMap<Key, Arc<Object>>,
     /// The same, typed and indexed.
     pub(crate) mesh: Mesh,
+    /// Whether the mesh has identities.
+    identities: bool,
     /// Workloads recorded as down.
     pub(crate) down: OrdSet<Workload>,
     /// Keys in etcd that cannot be decoded.
@@ -34,8 +36,9 @@ pub(crate) struct View {
 
 impl View {
     /// Nothing, before the store was read.
-    pub(crate) fn new(domain: &str, root_namespace: &str) -> Self {
+    pub(crate) fn new(domain: &str, root_namespace: &str, identities: bool) -> Self {
         Self {
+            identities,
             revision: Revision(0),
             objects: OrdMap::new(),
             mesh: Mesh::new(domain, root_namespace),
@@ -56,7 +59,10 @@ impl View {
         for resource in objects.iter().filter_map(|object| object.decode().ok()) {
             mesh.apply(mesh::Change::Put(Arc::new(resource)));
         }
-        Beside(mesh)
+        Beside {
+            mesh,
+            identities: self.identities,
+        }
     }
 
     /// Whether what is stored under a key cannot be decoded.
@@ -100,6 +106,7 @@ impl View {
             Some((key.clone(), held.get(&key)?.clone()))
         });
         *self = Self {
+            identities: self.identities,
             revision: snapshot.revision,
             objects: kept
                 .chain(snapshot.objects.iter().map(|o| (o.key(), o.clone())))
@@ -194,7 +201,14 @@ impl View {
 }
 
 /// What would be stored after a write.
-pub(crate) struct Beside(Mesh);
+pub(crate) struct Beside {
+    mesh: Mesh,
+    identities: bool,
+}
+
+/// What is to be said of a PeerAuthentication in a mesh without identities.
+const NO_IDENTITIES: &str = "spec: has no effect: xDS runs in plaintext (--insecure-plaintext-xds), so no proxy has an identity to \
+                             prove; run the mesh with identities";
 
 impl Beside {
     /// What is to be warned about an object of it.
@@ -202,8 +216,12 @@ impl Beside {
         let Ok(resource) = object.decode() else {
             return Vec::new();
         };
-        let warnings = model::analyze(&resource, &self.0);
-        warnings.iter().map(ToString::to_string).collect()
+        let idle = !self.identities && object.kind == Kind::PeerAuthentication;
+        let found = model::analyze(&resource, &self.mesh);
+        let found = found.iter().map(ToString::to_string);
+        (idle.then(|| NO_IDENTITIES.to_owned()).into_iter())
+            .chain(found)
+            .collect()
     }
 }
 

@@ -87,7 +87,7 @@ pub(crate) async fn write(
         match app.commit(ops, author.clone()).await {
             Ok(revision) => return Ok((at(outcome, revision), warnings)),
             Err(store::Error::Conflict { .. }) => {}
-            Err(store::Error::Overtaken { .. }) => ownership::catch_up(app).await?,
+            Err(store::Error::Overtaken { .. }) => drop(app.current_view().await?),
             Err(error) => return Err(error.into()),
         }
     }

@@ -137,7 +137,7 @@ pub(super) async fn run(app: &App, steps: &[Step], dry_run: bool, author: &Autho
             }
             Err(error @ store::Error::Conflict { .. }) => last = Some(error),
             Err(error @ store::Error::Overtaken { .. }) => {
-                ownership::catch_up(app).await?;
+                app.current_view().await?;
                 last = Some(error);
             }
             Err(error) => return Err(error.into()),

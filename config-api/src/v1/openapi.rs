@@ -14,7 +14,7 @@ type Route = (
 );
 
 /// Every route of `/v1`.
-const ROUTES: [Route; 15] = [
+const ROUTES: [Route; 17] = [
     ("/v1/openapi.json", &["get"], "This document", &[], false),
     (
         "/v1/apply",
@@ -64,6 +64,20 @@ const ROUTES: [Route; 15] = [
         "Back to an earlier state, in one revision",
         &["dryRun"],
         true,
+    ),
+    (
+        "/v1/mtls",
+        &["get"],
+        "Which services take mutual TLS, by which policy and since when",
+        &["namespace"],
+        false,
+    ),
+    (
+        "/v1/mtls/{service}",
+        &["get"],
+        "The same of one service",
+        &["namespace"],
+        false,
     ),
     ("/v1/proxies", &["get"], "Every connected proxy", &[], false),
     ("/v1/proxies/{id}", &["get"], "One proxy", &[], false),

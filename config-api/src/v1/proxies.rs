@@ -122,12 +122,16 @@ pub(super) async fn config(
     Ok(respond(accept, &body, &silent))
 }
 
-/// The namespace of a node id, `sidecar~<namespace>~<workload>`.
-fn namespace(id: &str) -> Option<&str> {
+/// Namespace and workload of a node id, `sidecar~<namespace>~<workload>`.
+pub(super) fn place(id: &str) -> Option<(&str, &str)> {
     match id.split('~').collect::<Vec<_>>()[..] {
-        [_, namespace, _] => Some(namespace),
+        [_, namespace, workload] => Some((namespace, workload)),
         _ => None,
     }
+}
+
+fn namespace(id: &str) -> Option<&str> {
+    place(id).map(|(namespace, _)| namespace)
 }
 
 /// Whether the caller may read a proxy: by its namespace; one that names none is for those who may read all.
@@ -145,7 +149,8 @@ fn permit(caller: &Caller, id: &str) -> Result<()> {
     caller.require(&[(act, String::new())])
 }
 
-async fn ask(app: &App, id: &str) -> Answers<ListProxiesResponse> {
+/// What every live pusher says of a proxy, or of all of them if `id` is empty.
+pub(super) async fn ask(app: &App, id: &str) -> Answers<ListProxiesResponse> {
     app.pushers
         .ask(|mut pusher| {
             let request = ListProxiesRequest { id: id.to_owned() };
@@ -163,26 +168,34 @@ fn proxies(answers: &Answers<ListProxiesResponse>) -> Vec<Value> {
 }
 
 fn proxy(proxy: &Proxy, pusher: &str) -> Value {
-    let connected = Timestamp::from_millisecond(proxy.connected_at_ms)
-        .map(|t| t.to_string())
-        .unwrap_or_default();
     json!({
-        "id": proxy.id, "envoyVersion": proxy.envoy_version, "variant": proxy.variant, "connectedAt": connected,
+        "id": proxy.id, "envoyVersion": proxy.envoy_version, "variant": proxy.variant, "connectedAt": connected_at(proxy),
         "peer": proxy.peer, "ackedRevision": proxy.acked_revision, "workloadKnown": proxy.workload_known,
         "pusher": pusher, "types": proxy.types.iter().map(type_status).collect::<Vec<_>>(),
     })
 }
 
-fn type_status(status: &TypeStatus) -> Value {
-    let state = match status.state() {
+/// When its stream opened, in RFC 3339.
+pub(super) fn connected_at(proxy: &Proxy) -> String {
+    Timestamp::from_millisecond(proxy.connected_at_ms)
+        .map(|t| t.to_string())
+        .unwrap_or_default()
+}
+
+/// How far a proxy is with a type, in a word.
+pub(super) fn state(status: &TypeStatus) -> &'static str {
+    match status.state() {
         SyncState::Unspecified => "UNKNOWN",
         SyncState::NotSent => "NOT SENT",
         SyncState::Stale => "STALE",
         SyncState::Synced => "SYNCED",
         SyncState::Nack => "NACK",
-    };
+    }
+}
+
+fn type_status(status: &TypeStatus) -> Value {
     json!({
-        "type": status.r#type, "state": state, "sentRevision": status.sent_revision,
+        "type": status.r#type, "state": state(status), "sentRevision": status.sent_revision,
         "ackedRevision": status.acked_revision, "error": status.error, "resources": status.resources,
         "refused": status.refused,
     })
@@ -205,7 +218,8 @@ fn unknown(id: &str, silent: &[Silent]) -> Status {
     ))
 }
 
-fn respond(accept: Accept, body: &Value, silent: &[Silent]) -> Response {
+/// An answer that warns of those that kept silent.
+pub(super) fn respond(accept: Accept, body: &Value, silent: &[Silent]) -> Response {
     let mut response = accept.respond(StatusCode::OK, body);
     let warnings: Vec<String> = silent
         .iter()

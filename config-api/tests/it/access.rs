@@ -143,7 +143,7 @@ async fn a_refusal_names_everything() {
 
 /// What each route takes, written down a second time: (path, to read, to write, whether the namespace of the path counts).
 /// A dash is for nobody in particular.
-const EXPECTED: [(&str, &str, &str, &str); 31] = [
+const EXPECTED: [(&str, &str, &str, &str); 33] = [
     ("/livez", "-", "-", ""),
     ("/readyz", "-", "-", ""),
     ("/metrics", "viewer", "editor", "every"),
@@ -220,6 +220,8 @@ const EXPECTED: [(&str, &str, &str, &str); 31] = [
     ),
     ("/v1/rollback", "editor", "editor", "some"),
     ("/v1/proxies", "viewer", "viewer", "some"),
+    ("/v1/mtls", "viewer", "viewer", "some"),
+    ("/v1/mtls/{service}", "viewer", "viewer", "some"),
 ];
 
 /// Those that do not fit: the proxy's id names the namespace, and two more of a workload.
@@ -308,6 +310,7 @@ async fn every_route_asks_for_its_role() {
             .replace("{kind}", "virtualservice")
             .replace("{namespace}", "shop")
             .replace("{name}", "a")
+            .replace("{service}", "orders")
             .replace("{id}", "sidecar~shop~a");
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
             let needed = if ["GET", "HEAD"].contains(&method) {

@@ -10,6 +10,7 @@ mod fixture;
 mod heartbeats;
 mod keyring;
 mod many;
+mod mtls;
 mod ownership;
 mod random;
 mod refusals;

@@ -32,6 +32,6 @@ pub use key::Key;
 pub use kind::Kind;
 pub use object::{Metadata, Object, Revision};
 pub use schema::schema;
-pub use shape::{read, shape};
+pub use shape::{near, read, shape};
 pub use spec::{DecodeError, Resource, Spec};
 pub use validate::re2::{PROGRAM_SIZE as REGEX_PROGRAM_SIZE, RUNTIME_KEY as REGEX_RUNTIME_KEY};

@@ -257,9 +257,16 @@ fn not_here(name: &str, fields: &Map<String, Value>) -> String {
 
 /// The name that was probably meant.
 fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = names.map(|name| (distance(written, name), name)).min();
-    near.filter(|(distance, name)| *distance <= 1 + name.len() / 3)
-        .map(|(_, name)| name)
+    near(written, names).into_iter().next()
+}
+
+/// The names that may have been meant, the most likely first.
+pub fn near<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let names = names.map(|name| (distance(written, name), name));
+    let near = names.filter(|(distance, name)| *distance <= 1 + name.len() / 3);
+    let mut near: Vec<_> = near.collect();
+    near.sort_unstable();
+    near.into_iter().map(|(_, name)| name).collect()
 }
 
 /// The edits (insert, delete, replace a character) from one name to the other, without regard to case.

@@ -30,7 +30,7 @@ fn key() -> Key {
 
 /// A view of what is stored at a revision.
 fn view(revision: i64, objects: &[Arc<Object>]) -> View {
-    let mut view = View::new("svc.cluster.local", "istio-system");
+    let mut view = View::new("svc.cluster.local", "istio-system", true);
     view.apply(Event::Snapshot(Snapshot {
         revision: Revision(revision),
         objects: objects.to_vec(),
