@@ -88,6 +88,8 @@ pub(crate) enum Command {
     /// Show the configuration that was compiled for a proxy
     #[command(visible_alias = "pc")]
     ProxyConfig(ProxyConfig),
+    /// Show which services take mutual TLS or plaintext, by which policy, and which proxies said so
+    Mtls(Mtls),
     /// Show the versions of meshctl and of the server
     Version(Version),
     /// Print a completion script: meshctl completion bash > /etc/bash_completion.d/meshctl
@@ -280,6 +282,15 @@ pub(crate) struct ProxyConfig {
     /// The proxy: its node id, its workload, or workload.namespace
     pub(crate) proxy: String,
     /// How to show it; json and yaml show the resources as Envoy got them
+    #[arg(long, short, default_value = "table")]
+    pub(crate) output: TableForm,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mtls {
+    /// Only this service: its host, or the beginning of it up to a dot
+    pub(crate) service: Option<String>,
+    /// How to show it
     #[arg(long, short, default_value = "table")]
     pub(crate) output: TableForm,
 }

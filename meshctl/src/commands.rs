@@ -11,6 +11,7 @@ mod diff;
 mod get;
 mod hint;
 mod history;
+mod mtls;
 mod proxies;
 mod version;
 mod watch;
@@ -77,6 +78,7 @@ pub(crate) async fn run(cli: Cli, out: &mut Output) -> Result<Exit, Error> {
         Command::Credentials(what) => credentials::run(&mut context, &what).await,
         Command::ProxyStatus(status) => proxies::status(&mut context, &status).await,
         Command::ProxyConfig(config) => proxies::config(&mut context, &config).await,
+        Command::Mtls(wanted) => mtls::run(&mut context, &wanted).await,
         Command::Version(version) => version::run(&mut context, &version).await,
         Command::Completion(completion) => {
             let mut script = Vec::new();

@@ -8,6 +8,7 @@ pub(crate) mod credentials;
 pub(crate) mod describe;
 pub(crate) mod diff;
 pub(crate) mod explain;
+pub(crate) mod mtls;
 pub(crate) mod proxies;
 pub(crate) mod resources;
 

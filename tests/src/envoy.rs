@@ -52,7 +52,7 @@ pub struct Envoy {
 
 impl Envoy {
     /// Starts an Envoy and waits until its admin interface, put at `admin`, answers; not until it is configured, see
-    /// [`Envoy::ready`].
+    /// [`Envoy::ready`]. It lets old connections live for as long as its node's metadata `DRAIN_TIME_S` says.
     ///
     /// # Errors
     /// If it cannot be started, or ends; the message holds the end of its log.
@@ -95,7 +95,10 @@ impl Envoy {
             "info",
         ];
         let program = program.to_str().context("the path of Envoy is not UTF-8")?;
+        let drain = bootstrap["node"]["metadata"]["DRAIN_TIME_S"].as_u64();
+        let drain = drain.map(|seconds| ["--drain-time-s".to_owned(), seconds.to_string()]);
         let envoy = std::iter::once(program).chain(args).map(str::to_owned);
+        let envoy = envoy.chain(drain.into_iter().flatten());
         let mut words = command.iter().cloned().chain(envoy);
         let program = words.next().context("no program to start")?;
         let args: Vec<String> = words.collect();

@@ -20,6 +20,7 @@ mod library;
 mod limits;
 mod meshctl;
 mod mtls;
+mod mtls_status;
 mod paths;
 mod probes;
 mod runtime;

@@ -54,7 +54,7 @@ struct Ctl {
 }
 
 /// A command line for the server, in namespace `shop`.
-fn meshctl(server: &str, line: &str) -> Command {
+pub(crate) fn meshctl(server: &str, line: &str) -> Command {
     let mut command = Command::new(binaries::built("meshctl").unwrap());
     command.args(line.split_whitespace()).env_clear();
     command
