@@ -189,11 +189,11 @@ impl Now {
 
     fn workload(&self, status: &WorkloadStatus) -> Value {
         let state = status.state();
-        let mut json = json!({"mode": state.to_string()});
+        let name = status.workload.as_ref().map(|key| &key.name);
+        let mut json =
+            json!({"workload": name, "address": status.address, "mode": state.to_string()});
         add(&mut json, "draining_until", state.until());
-        json["address"] = json!(status.address);
         if let Some(key) = &status.workload {
-            json["workload"] = json!(key.name);
             json["proxy"] = self.proxy(key);
             if self
                 .view
