@@ -82,6 +82,9 @@ pub(crate) enum Command {
     /// Show or revoke the credentials of a workload
     #[command(subcommand)]
     Credentials(WorkloadCredentials),
+    /// Ask what the authorization policies make of a call
+    #[command(subcommand)]
+    Authz(Authorization),
     /// Show which proxies run the current configuration, which are behind, and which refused it
     #[command(visible_alias = "ps")]
     ProxyStatus(ProxyStatus),
@@ -264,6 +267,44 @@ pub(crate) struct RevokeCredentials {
     /// All of the workload
     #[arg(long, conflicts_with = "ids")]
     pub(crate) all: bool,
+}
+
+/// What to ask of the authorization policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Authorization {
+    /// Show whether a call would be allowed, rule by rule; exits 1 if it would not be everywhere
+    Check(CheckCall),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckCall {
+    /// The caller: TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT, NAMESPACE/ACCOUNT, or a workload; without it, nobody, over plaintext
+    #[arg(long, value_name = "WHO")]
+    pub(crate) from: Option<String>,
+    /// The caller's address [default: its workload's]
+    #[arg(long, value_name = "IP")]
+    pub(crate) from_ip: Option<IpAddr>,
+    /// The service HOST[:PORT], or the workload NAMESPACE/NAME[:PORT]
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) to: String,
+    /// The method of the request; without any part of a request, a connection is judged
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
+    /// The path of the request
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// The host of the request [default: the service's]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// A header of the request, as in 'x-role: admin'; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// A claim of its token, as JSON or text; may be repeated
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = choices::claim)]
+    pub(crate) claims: Vec<(String, serde_json::Value)>,
+    /// How to show it
+    #[arg(long, short, default_value = "table")]
+    pub(crate) output: TableForm,
 }
 
 #[derive(Debug, Args)]

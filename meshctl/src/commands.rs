@@ -3,6 +3,7 @@
 //! *Invariant:* a command decides what to ask for, never how something looks.
 
 mod apply;
+mod authz;
 mod bootstrap;
 mod credentials;
 mod delete;
@@ -76,6 +77,7 @@ pub(crate) async fn run(cli: Cli, out: &mut Output) -> Result<Exit, Error> {
         Command::Rollback(rollback) => history::rollback(&mut context, &rollback).await,
         Command::Bootstrap(bootstrap) => bootstrap::run(&mut context, &bootstrap).await,
         Command::Credentials(what) => credentials::run(&mut context, &what).await,
+        Command::Authz(what) => authz::run(&mut context, &what).await,
         Command::ProxyStatus(status) => proxies::status(&mut context, &status).await,
         Command::ProxyConfig(config) => proxies::config(&mut context, &config).await,
         Command::Mtls(wanted) => mtls::run(&mut context, &wanted).await,

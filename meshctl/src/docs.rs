@@ -35,6 +35,17 @@ fn every_command_and_flag_is_on_the_page() {
                 "{name} takes --{flag}, its row does not say so"
             );
         }
+        for part in command.get_subcommands() {
+            let name = format!("{name} {}", part.get_name());
+            let row = PAGE.lines().find(|l| l.starts_with(&format!("| `{name}")));
+            let row = row.unwrap_or_else(|| panic!("the command {name} has no row"));
+            for flag in flags(part) {
+                assert!(
+                    row.contains(&format!("--{flag}")),
+                    "{name} takes --{flag}, its row does not say so"
+                );
+            }
+        }
         for alias in command.get_visible_aliases() {
             assert!(
                 row.contains(alias),
@@ -50,6 +61,7 @@ fn every_flag_on_the_page_exists() {
     root.build();
     let known: Vec<String> = std::iter::once(&root)
         .chain(root.get_subcommands())
+        .chain(root.get_subcommands().flat_map(|it| it.get_subcommands()))
         .flat_map(|c| {
             c.get_arguments()
                 .filter_map(|a| a.get_long().map(|l| format!("--{l}")))

@@ -14,7 +14,7 @@ use crate::{client, credentials, input, manifest, target};
 pub(crate) enum Exit {
     /// Done; with `diff`, nothing would change.
     Success = 0,
-    /// The server refused, or what was asked for does not exist; with `diff`, something would change.
+    /// The server refused, or what was asked for does not exist; with `diff`, something would change; with `authz check`, not allowed.
     Failure = 1,
     /// The arguments or an input file are wrong; with `diff`, the server refused.
     Usage = 2,

@@ -133,3 +133,13 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         None => Err(wrong()),
     }
 }
+
+/// A claim, `NAME=VALUE`; the value is JSON, or else text.
+pub(super) fn claim(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("must be NAME=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), value))
+}

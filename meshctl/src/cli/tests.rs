@@ -52,6 +52,8 @@ fn habits_of_kubectl_and_istioctl_parse() {
         "credentials list web-1 -o yaml",
         "credentials revoke web-1 0011223344556677 8899aabbccddeeff",
         "credentials revoke web-1 --all",
+        "authz check --from shop/web --to cart:80 --method GET --path /x --header x-a:b --claim groups=[1] --claim sub=me",
+        "authz check --from-ip ::1 --to shop/cart-1:8080 -o json",
     ] {
         let words = std::iter::once("meshctl").chain(line.split_whitespace());
         assert!(Cli::try_parse_from(words).is_ok(), "{line}");
