@@ -88,18 +88,24 @@ async fn run(flags: &Flags, running: &mut Running) -> Result<()> {
     let (etcd, prefix) = (flags.etcd, PREFIX);
     let store = stack::Store { etcd, prefix };
     let credentials = state.path("credentials");
-    stack::credentials(&logs, &credentials, store).await?;
-    let trust = Trust::Identities(&credentials);
-    tell::start("cert-issuer", flags.issuer);
-    let issuer = stack::Issuer {
-        name: "cert-issuer",
-        listen: flags.issuer,
-        admin: flags.issuer_admin,
-        store,
-        credentials: &credentials,
-        flags: &[],
+    let mut ready = vec![flags.api, flags.xds_admin];
+    let trust = if flags.insecure_plaintext_xds {
+        Trust::Plaintext
+    } else {
+        stack::credentials(&logs, &credentials, store).await?;
+        tell::start("cert-issuer", flags.issuer);
+        let issuer = stack::Issuer {
+            name: "cert-issuer",
+            listen: flags.issuer,
+            admin: flags.issuer_admin,
+            store,
+            credentials: &credentials,
+            flags: &[],
+        };
+        running.processes.push(stack::issuer(&logs, issuer).await?);
+        ready.insert(0, flags.issuer_admin);
+        Trust::Identities(&credentials)
     };
-    running.processes.push(stack::issuer(&logs, issuer).await?);
     tell::start("config-api", flags.api);
     running
         .processes
@@ -114,11 +120,7 @@ async fn run(flags: &Flags, running: &mut Running) -> Result<()> {
         flags: &[],
     };
     running.processes.push(stack::pusher(&logs, pusher).await?);
-    for (process, address) in
-        running.processes[1..]
-            .iter()
-            .zip([flags.issuer_admin, flags.api, flags.xds_admin])
-    {
+    for (process, address) in running.processes[1..].iter().zip(ready) {
         process
             .until("/readyz to say 200", stack::PATIENCE, async || {
                 http::get(format!("http://{address}/readyz"))

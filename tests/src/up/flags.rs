@@ -48,6 +48,9 @@ pub struct Flags {
     /// The demo workloads' addresses are in this network: 127.0.N.0/24
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub network: u8,
+    /// No identities: no cert-issuer, and xDS in plaintext on loopback for clients of your own
+    #[arg(long)]
+    pub insecure_plaintext_xds: bool,
     /// Which Envoy
     #[arg(long, value_enum, default_value = "1.40.0")]
     pub envoy: Version,
@@ -82,14 +85,16 @@ impl Flags {
                 "xds-pusher's health and metrics",
                 "--xds-admin ADDR",
             ),
-            a_use(self.issuer, "cert-issuer", "--issuer ADDR"),
-            a_use(
+            a_use(self.gateway, "the ingress gateway", "--gateway ADDR"),
+        ];
+        if !self.insecure_plaintext_xds {
+            uses.push(a_use(self.issuer, "cert-issuer", "--issuer ADDR"));
+            uses.push(a_use(
                 self.issuer_admin,
                 "cert-issuer's health, metrics and bundle",
                 "--issuer-admin ADDR",
-            ),
-            a_use(self.gateway, "the ingress gateway", "--gateway ADDR"),
-        ];
+            ));
+        }
         for workload in shop::workloads(self) {
             let name = workload.name;
             uses.push(a_use(
