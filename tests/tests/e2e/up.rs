@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use weft_tests::net::Block;
 use weft_tests::run::Run;
 use weft_tests::wait::PATIENCE;
-use weft_tests::{binaries, http};
+use weft_tests::{binaries, http, wait};
 
 use crate::left::Left;
 
@@ -26,7 +26,7 @@ fn command(net: &Block, port: u16, state: &Path) -> Command {
         "--admin-ports",
         &port.to_string(),
         "--network",
-        &(port % 200 + 50).to_string(),
+        &network(port).to_string(),
     ]);
     let ports = [
         ("--etcd", 2379),
@@ -46,6 +46,11 @@ fn command(net: &Block, port: u16, state: &Path) -> Command {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     command
+}
+
+/// The network of the demo workloads.
+fn network(port: u16) -> u16 {
+    port % 200 + 50
 }
 
 /// Reads what it says until `ready`.
@@ -140,14 +145,35 @@ async fn it_starts_keeps_its_state_and_leaves_nothing() {
         (&shop["service"], &shop["calls"]["orders"]["service"]),
         (&"web".into(), &"orders".into())
     );
-    let request = http::client().post(format!("http://{}/v1/apply", net.at(1, 8080)));
-    let request = request
-        .header("content-type", "application/yaml")
-        .body(documents);
-    http::send(request).await.unwrap().ok().unwrap();
+    let from = shop["calls"]["orders"]["headers"]["x-forwarded-client-cert"].to_string();
+    assert!(from.contains("/ns/shop/sa/web"), "{shop}");
+    let apply = async |documents: &str| {
+        let request = http::client().post(format!("http://{}/v1/apply", net.at(1, 8080)));
+        let request = request
+            .header("content-type", "application/yaml")
+            .body(documents.to_owned());
+        http::send(request).await.unwrap().ok().unwrap();
+    };
+    apply(include_str!("../../demo/strict.yaml")).await;
+    let orders = format!("http://127.0.{}.2:{}/", network(port), port + 21);
+    wait::until(
+        "plaintext to be refused",
+        PATIENCE,
+        async || match http::get(&orders).await {
+            Ok(answer) => Err(answer.body),
+            Err(_) => Ok(()),
+        },
+    )
+    .await
+    .unwrap();
+    http::get(&gateway).await.unwrap().ok().unwrap();
+    apply(documents).await;
     interrupt(up, &net).await;
 
-    let mut up = command(&net, port, &state).spawn().unwrap();
+    let mut up = command(&net, port, &state)
+        .arg("--insecure-plaintext-xds")
+        .spawn()
+        .unwrap();
     ready(&mut up).await;
     assert_eq!(
         http::get(&gateway).await.unwrap().body,
