@@ -211,6 +211,71 @@ async fn strict_lets_in_identities_of_the_mesh_and_nobody_else() {
     of.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn authorization_goes_by_the_identity_of_the_connection() {
+    let of = Sidecars::secure("authorization", &[]).await.unwrap();
+    let rule = |name: &str, action: &str, rule: serde_json::Value| {
+        json!({
+            "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "orders"}}, "action": action, "rules": [rule],
+            },
+        })
+        .to_string()
+    };
+    let principal = CLIENT.trim_start_matches("spiffe://");
+    let policies = [
+        rule(
+            "mesh",
+            "ALLOW",
+            json!({"from": [{"source": {"principals": [principal]}}]}),
+        ),
+        rule(
+            "secret",
+            "DENY",
+            json!({"to": [{"operation": {"paths": ["/secret*"]}}]}),
+        ),
+    ];
+    of.mesh.apply(&policies.join("\n---\n")).await.unwrap();
+    for server in &of.servers {
+        // Who is nobody may not even ask.
+        let url = format!("http://{}/", server.at());
+        wait::until(
+            "plaintext to be forbidden",
+            envoy::PATIENCE,
+            async || match http::get(&url).await?.status {
+                403 => Ok(()),
+                status => bail!("{status}"),
+            },
+        )
+        .await
+        .unwrap();
+    }
+    // Only now: connections of before would live by the policies of before until they are drained.
+    of.all_reach_all().await.unwrap();
+    let before: Vec<u64> = of
+        .servers
+        .iter()
+        .map(|server| server.backend.count())
+        .collect();
+    for client in &of.clients {
+        // An escaped slash is sent back to where it leads.
+        let answer = client.get("http://orders/%2Fsecret/1").await.unwrap();
+        assert_eq!(answer.status, 307, "{}", answer.body);
+        assert_eq!(answer.header("location"), Some("/secret/1"));
+        let answer = client.get("http://orders/secret/1").await.unwrap();
+        assert_eq!(answer.status, 403, "{}", answer.body);
+    }
+    let after: Vec<u64> = of
+        .servers
+        .iter()
+        .map(|server| server.backend.count())
+        .collect();
+    assert_eq!(before, after, "the application heard of it");
+    of.finish().await;
+}
+
 /// How often an Envoy got a new certificate.
 async fn renewed(envoy: &Envoy) -> Result<u64> {
     envoy.stat("sds.default.update_success").await
