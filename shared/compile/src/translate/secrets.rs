@@ -1,10 +1,10 @@
 //! Where TLS contexts have certificates from: uploaded ones from the issuer, by the names of TlsSecrets, and those in files of
 //! the proxy's host.
 //!
-//! Envoy watches the files of a secret that came by SDS, and of no other. So a secret that names files goes to the proxy on the
-//! stream of everything else, beside what uses it. *Invariant:* nothing made here holds a key, only names of secrets and files.
+//! Envoy watches the directories of the files of a secret that came by SDS, and of no other: it reads them again when anything
+//! is renamed there, be it a file or the link of a mounted volume. So a secret that names files goes to the proxy on the stream of
+//! everything else, beside what uses it. *Invariant:* nothing made here holds a key, only names of secrets and files.
 
-use std::path::Path;
 use std::time::Duration;
 
 use model::Kind;
@@ -54,7 +54,6 @@ pub(crate) fn certificate_files(owner: &str, chain: &str, key: &str) -> Secret {
     let certificate = TlsCertificate {
         certificate_chain: Some(file(chain)),
         private_key: Some(file(key)),
-        watched_directory: watched(&[chain, key]),
         ..Default::default()
     };
     Secret {
@@ -69,7 +68,6 @@ pub(crate) fn authority_files(owner: &str, authorities: &str, crl: Option<&str>)
     let context = CertificateValidationContext {
         trusted_ca: Some(file(authorities)),
         crl: crl.map(file),
-        watched_directory: watched(&files),
         ..Default::default()
     };
     Secret {
@@ -98,42 +96,9 @@ pub(crate) fn validated(
     })
 }
 
-/// The directory of files that are in one, to be watched for any move: a file that is replaced, or the symbolic link of a mounted
-/// volume. Files of several directories are watched one by one.
-fn watched(files: &[&str]) -> Option<pb::WatchedDirectory> {
-    let mut directories = files.iter().map(|file| Path::new(*file).parent());
-    let first = directories.next()??;
-    let together = directories.all(|it| it == Some(first));
-    let path = match first.to_str()? {
-        "" => ".",
-        path => path,
-    };
-    together.then(|| pb::WatchedDirectory {
-        path: path.into(),
-        ..Default::default()
-    })
-}
-
 fn file(path: &str) -> pb::DataSource {
     pb::DataSource {
         specifier: Some(pb::data_source::Specifier::Filename(path.into())),
         ..Default::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn files_of_one_directory_are_watched_by_it() {
-        let watched = |files: &[&str]| watched(files).map(|it| it.path);
-        assert_eq!(
-            watched(&["/certs/a.pem", "/certs/a.key"]).unwrap(),
-            "/certs"
-        );
-        assert_eq!(watched(&["a.pem"]).unwrap(), ".");
-        assert_eq!(watched(&["/certs/a.pem", "/keys/a.key"]), None);
     }
 }
