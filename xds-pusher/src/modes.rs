@@ -1,7 +1,8 @@
 //! Which modes of mutual TLS proxies run: learned from what they acknowledge, stored when it turns, and read back by every
 //! replica, whose clients follow it.
 //!
-//! *Invariant:* nothing is stored that a proxy has not acknowledged, and nothing that has not turned.
+//! *Invariant:* nothing is stored that has not turned, and nothing that a proxy has not acknowledged, but for this: that it is
+//! strict no more is stored when it is told to be, for it obeys before it answers.
 
 #[cfg(test)]
 mod tests;
@@ -103,7 +104,7 @@ impl Keeper {
         loop {
             tokio::select! {
                 told = self.told.recv() => match told {
-                    Some(told) => self.hear(told, &mut pending, &stored).await,
+                    Some(told) => self.hear(told, &mut pending, &mut stored).await,
                     None => return,
                 },
                 set = sets.next() => match set {
@@ -120,13 +121,16 @@ impl Keeper {
         }
     }
 
-    async fn hear(&self, told: Told, pending: &mut Pending, stored: &Entries) {
+    async fn hear(&self, told: Told, pending: &mut Pending, stored: &mut Entries) {
+        let now = Timestamp::now();
         let (node, revision) = match told {
             Told::Published {
                 node,
                 revision,
                 modes,
             } => {
+                let sent = |before: &Acknowledged| before.sent(&modes, now);
+                self.store(&node, stored, sent).await;
                 pending.entry(node).or_default().insert(revision, modes);
                 return;
             }
@@ -141,42 +145,47 @@ impl Keeper {
             pending.remove(&*node.id);
         }
         let Some((_, modes)) = newest else { return };
-        let mut parts = node.id.split('~').skip(1);
-        if let (Some(namespace), Some(name)) = (parts.next(), parts.next()) {
-            let path = format!("{namespace}/{name}");
-            let entry = stored.get(path.as_str()).cloned();
-            self.store(path, entry, &modes, drain(&node)).await;
-        }
+        let turned = |before: &Acknowledged| before.turned(&modes, drain(&node), now);
+        self.store(&node.id, stored, turned).await;
     }
 
-    /// Stores modes that turned; what another replica stored meanwhile is read again.
+    /// Stores what became of a node's modes, if they turned; what another replica stored meanwhile is read again.
     async fn store(
         &self,
-        path: String,
-        mut present: Option<Entry>,
-        modes: &BTreeMap<u16, Mode>,
-        drain: Duration,
+        node: &str,
+        stored: &mut Entries,
+        next: impl Fn(&Acknowledged) -> Acknowledged,
     ) {
+        let mut parts = node.split('~').skip(1);
+        let (Some(namespace), Some(name)) = (parts.next(), parts.next()) else {
+            return;
+        };
+        let path = format!("{namespace}/{name}");
+        let mut present = stored.get(path.as_str()).cloned();
         loop {
             let before = present
                 .as_ref()
-                .and_then(|entry| Acknowledged::from_bytes(&entry.value).ok());
-            let next = before
-                .clone()
-                .unwrap_or_default()
-                .turned(modes, drain, Timestamp::now());
-            if before.as_ref() == Some(&next) {
+                .and_then(|entry| Acknowledged::from_bytes(&entry.value).ok())
+                .unwrap_or_default();
+            let next = next(&before);
+            if next == before || present.is_none() && next.ports.is_empty() {
                 return;
             }
+            let value = next.to_bytes();
             let put = VaultOp::Put {
                 path: path.clone(),
-                value: next.to_bytes(),
+                value: value.clone(),
                 expect: present
                     .as_ref()
                     .map_or(Expect::Absent, |entry| Expect::At(entry.revision)),
             };
             match self.vault.write(Area::Mtls, vec![put], None).await {
-                Ok(_) => return,
+                Ok(revision) => {
+                    // The set that has it may come after what is told next.
+                    let value = value.into();
+                    stored.insert(path.as_str().into(), Entry { value, revision });
+                    return;
+                }
                 Err(VaultError::Conflict { .. }) => {}
                 Err(error) => {
                     warn!(%error, path, "what a proxy acknowledged cannot be stored yet; trying again");

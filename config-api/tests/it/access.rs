@@ -143,7 +143,7 @@ async fn a_refusal_names_everything() {
 
 /// What each route takes, written down a second time: (path, to read, to write, whether the namespace of the path counts).
 /// A dash is for nobody in particular.
-const EXPECTED: [(&str, &str, &str, &str); 33] = [
+const EXPECTED: [(&str, &str, &str, &str); 34] = [
     ("/livez", "-", "-", ""),
     ("/readyz", "-", "-", ""),
     ("/metrics", "viewer", "editor", "every"),
@@ -220,6 +220,7 @@ const EXPECTED: [(&str, &str, &str, &str); 33] = [
     ),
     ("/v1/rollback", "editor", "editor", "some"),
     ("/v1/proxies", "viewer", "viewer", "some"),
+    ("/v1/authz/check", "viewer", "viewer", "some"),
     ("/v1/mtls", "viewer", "viewer", "some"),
     ("/v1/mtls/{service}", "viewer", "viewer", "some"),
 ];

@@ -92,7 +92,10 @@ async fn a_mode_is_stored_when_its_revision_is_acknowledged() {
     // What did not turn is not stored again: the next set is of the next turn.
     at.published(10, Mode::Strict);
     at.acknowledged(10);
+    // What is to leave STRICT has left it as soon as it is told to.
     at.published(11, Mode::Disable);
+    let (second, stored) = at.next(&second).await;
+    assert_eq!(stored.unwrap().ports[&80].mode, Mode::Permissive);
     at.acknowledged(11);
     let (third, stored) = at.next(&second).await;
     assert_eq!(stored.unwrap().ports[&80].mode, Mode::Disable);

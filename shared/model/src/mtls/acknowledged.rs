@@ -66,6 +66,19 @@ impl Acknowledged {
         }
     }
 
+    /// What is to be stored before these modes are sent to a proxy: where it is to leave `STRICT` it may take plaintext before
+    /// it says so.
+    #[must_use]
+    pub fn sent(&self, modes: &BTreeMap<u16, Mode>, now: Timestamp) -> Self {
+        let leaves = |(port, since): (&u16, &Since)| match (since.mode, modes.get(port)) {
+            (Mode::Strict, Some(Mode::Strict)) => (*port, Mode::Strict),
+            (Mode::Strict, _) => (*port, Mode::Permissive),
+            (mode, _) => (*port, mode),
+        };
+        let present = self.ports.iter().map(leaves).collect();
+        self.turned(&present, Duration::from_secs(self.drain_seconds), now)
+    }
+
     /// The ports on which the proxy takes mutual TLS.
     pub fn mtls(&self) -> BTreeSet<u16> {
         let takes = self
@@ -127,6 +140,13 @@ mod tests {
         );
         assert_eq!(strict.running(80, end), Some(Running::Strict));
         assert_eq!(strict.turned(&modes(Mode::Strict), drain, end), strict);
+        assert_eq!(strict.sent(&modes(Mode::Strict), end), strict);
+        for weaker in [Mode::Permissive, Mode::Disable] {
+            let sent = strict.sent(&modes(weaker), end);
+            assert_eq!(sent.running(80, end), Some(Running::Permissive));
+            assert_eq!(sent.ports[&81], strict.ports[&81]);
+        }
+        assert_eq!(first.sent(&modes(Mode::Strict), end), first);
         let text = String::from_utf8(strict.to_bytes()).unwrap();
         assert_eq!(
             text,
