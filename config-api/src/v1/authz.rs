@@ -77,6 +77,10 @@ pub(super) async fn check(
         let acts: Vec<_> = namespaces.map(|it| (act(it), String::new())).collect();
         caller.require(&acts)
     };
+    if check.to.is_empty() {
+        let rule = "to: is missing; name a service, or a workload as namespace/name";
+        return Err(Status::bad_request(rule));
+    }
     // Before anything is looked up: an error may tell what there is.
     let named = check.to.split_once('/').map(|(namespace, _)| namespace);
     permit(&mut std::iter::once(namespace).chain(named))?;
