@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::mesh::{Service, View, selects};
-use model::spec::{Location, Port, ReadinessProbe, Resolution};
+use model::spec::{Location, Port, ReadinessProbe, Resolution, TlsMode};
 use model::{Key, Kind, Spec};
 use xds::{Resource, ResourceType};
 
@@ -22,7 +22,7 @@ use crate::identity::Identities;
 use crate::part::{Part, Parts, Report};
 use crate::port::Protocol;
 use crate::settings;
-use crate::translate::secrets::Uploaded;
+use crate::translate::secrets::{NO_IDENTITIES, Uploaded};
 use crate::translate::{cluster, endpoint, locality, mtls, names, pb, policy};
 use crate::unit::{ClassId, Reading, Unit};
 use crate::{Interception, Role};
@@ -191,7 +191,7 @@ pub(crate) fn clusters(target: &Target, read: &mut Reading<'_>) -> Part {
             let tls = policy
                 .tls
                 .as_ref()
-                .is_some_and(|tls| tls.mode != model::spec::TlsMode::Disable);
+                .is_some_and(|tls| tls.mode != TlsMode::Disable);
             let health_check = probe.as_ref().and_then(|(key, probe)| {
                 let own = port.target_port.unwrap_or(port.number);
                 let elsewhere = cluster::health::port(probe).is_some_and(|port| port != own);
@@ -219,6 +219,12 @@ pub(crate) fn clusters(target: &Target, read: &mut Reading<'_>) -> Part {
                 let files = cluster::tls::files(tls, &name, defaults.system_ca);
                 part.resources.extend(files.iter().map(Resource::new));
                 credentials::report(tls, uploaded.is_some(), target, &rules, &mut part);
+                if tls.mode == TlsMode::IstioMutual && identities.is_none() {
+                    part.reports.extend(rules.first.as_ref().map(|rule| Report {
+                        key: rule.clone(),
+                        message: format!("spec.trafficPolicy.tls.mode: ISTIO_MUTUAL is plaintext here: {NO_IDENTITIES}"),
+                    }));
+                }
             }
             let cluster = cluster::outbound(&cluster::Input {
                 name: &name,

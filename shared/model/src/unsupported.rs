@@ -78,19 +78,7 @@ pub(crate) fn fields(kind: Kind, spec: &Value) -> Vec<String> {
 /// Values, rather than fields, that have no effect yet: those that begin like this.
 fn values(kind: Kind, spec: &Value) -> Vec<String> {
     let (pattern, refused): (&[&str], &[&str]) = match kind {
-        Kind::Gateway => (
-            &["servers.[].tls.mode"],
-            &["ISTIO_MUTUAL", "AUTO_PASSTHROUGH"],
-        ),
-        Kind::DestinationRule => (
-            &[
-                "trafficPolicy.tls.mode",
-                "trafficPolicy.portLevelSettings.[].tls.mode",
-                "subsets.[].trafficPolicy.tls.mode",
-                "subsets.[].trafficPolicy.portLevelSettings.[].tls.mode",
-            ],
-            &["ISTIO_MUTUAL"],
-        ),
+        Kind::Gateway => (&["servers.[].tls.mode"], &["AUTO_PASSTHROUGH"]),
         Kind::ServiceEntry => (&["resolution"], &["DYNAMIC_DNS"]),
         Kind::Sidecar => (&["egress.[].bind"], &["unix://"]),
         Kind::AuthorizationPolicy => (&["rules.[].when.[].key"], &["experimental."]),

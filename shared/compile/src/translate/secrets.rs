@@ -41,10 +41,14 @@ impl Uploaded<'_> {
     }
 }
 
+/// Why there is no secret of the issuer's in a mesh without identities.
+pub(crate) const NO_IDENTITIES: &str =
+    "this mesh has no certificate issuer: xds-pusher serves plaintext xDS; give it an identity";
+
 /// Why an uploaded secret cannot be had in a mesh without identities.
 pub(crate) fn impossible() -> String {
     format!(
-        "a {} comes from the certificate issuer, and this mesh has none: xds-pusher serves plaintext xDS; give it an identity, or name files",
+        "a {} comes from the certificate issuer; {NO_IDENTITIES}, or name files",
         Kind::TlsSecret
     )
 }

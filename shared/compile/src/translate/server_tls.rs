@@ -8,7 +8,7 @@ use pb::tls::subject_alt_name_matcher::SanType;
 use pb::tls::{SdsSecretConfig, Secret};
 
 use super::secrets::{self, Uploaded};
-use super::{cluster, pb};
+use super::{cluster, mtls, pb};
 
 /// A server's TLS.
 pub(crate) struct ServerTls {
@@ -28,6 +28,13 @@ pub(crate) fn server(
     owner: &str,
     uploaded: Option<Uploaded<'_>>,
 ) -> Result<Option<ServerTls>, (&'static str, String)> {
+    if settings.mode == ServerTlsMode::IstioMutual {
+        let uploaded = uploaded.ok_or_else(|| ("mode", secrets::NO_IDENTITIES.to_owned()))?;
+        return Ok(Some(ServerTls {
+            socket: mtls::downstream(uploaded.identities, http),
+            files: Vec::new(),
+        }));
+    }
     let mut files = Vec::new();
     let mut by_file = |secret: Secret| {
         let config = secrets::beside(&secret);

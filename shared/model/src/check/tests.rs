@@ -92,18 +92,20 @@ fn a_kind_that_is_not_built_is_refused() {
 
 #[test]
 fn a_field_without_effect_is_refused_or_warned_about() {
-    let spec = json!({"host": "a", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}});
-    let refused = errors(Kind::DestinationRule, spec.clone());
+    let spec = json!({
+        "hosts": ["*.example.com"], "resolution": "DYNAMIC_DNS",
+        "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+    });
+    let refused = errors(Kind::ServiceEntry, spec.clone());
     assert!(
-        refused[0]
-            .starts_with("spec.trafficPolicy.tls.mode: \"ISTIO_MUTUAL\": is not supported yet"),
+        refused[0].starts_with("spec.resolution: \"DYNAMIC_DNS\": is not supported yet"),
         "{refused:?}"
     );
     let options = Options {
         unsupported: Treat::Warn,
         ..Options::default()
     };
-    let checked = check(object(Kind::DestinationRule, spec), options).unwrap();
+    let checked = check(object(Kind::ServiceEntry, spec), options).unwrap();
     assert_eq!(checked.warnings.len(), 1);
 }
 

@@ -55,7 +55,10 @@ pub(super) fn transport<'a>(input: &Input<'a>, version: Version) -> Transport<'a
             ..Default::default()
         },
         (settings, _) => {
-            let settings = settings.as_ref().filter(|it| is_tls(it));
+            // Without identities ISTIO_MUTUAL is plaintext, and its author is told.
+            let settings = settings
+                .as_ref()
+                .filter(|it| is_tls(it) && it.mode != TlsMode::IstioMutual);
             let tls = settings.map(|settings| {
                 let context = context(settings, input, version);
                 pb::transport_socket("envoy.transport_sockets.tls", &context)
