@@ -7,4 +7,5 @@ mod callers;
 mod envoy;
 mod fixture;
 mod replicas;
+mod sealing;
 mod tokens;
