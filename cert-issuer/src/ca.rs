@@ -2,6 +2,8 @@
 //!
 //! *Invariant:* only the holder of the office writes by itself, fenced; what cannot be opened replaces nothing.
 
+mod requests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,9 @@ const STATE: &str = "state";
 
 /// Where the bundle is stored for everybody, in PEM. It is public.
 const BUNDLE: &str = "bundle.pem";
+
+/// Where it is stored how far roots and keys have come, for operators. It is public.
+const STATUS: &str = "status.json";
 
 /// The office of the replica that rotates.
 const OFFICE: &str = "cert-issuer";
@@ -171,8 +176,15 @@ impl Ca {
         // Steps are due at times, and after ACKs, which nobody announces.
         let period = self.policy.svid_ttl.unsigned_abs() / 100;
         let period = period.clamp(Duration::from_millis(100), Duration::from_secs(15));
+        let follow = || self.vault.follow(Area::Ca);
+        let mut stored = until_answered("follow what operators ask for", follow).await;
         loop {
-            match self.advance(fence, seen()).await {
+            let answered = self.answer(fence).await;
+            let advanced = match answered {
+                Ok(false) | Err(CaError::Absent) => self.advance(fence, seen()).await,
+                done => done,
+            };
+            match advanced {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(CaError::Vault(VaultError::Deposed { .. })) => return,
@@ -184,6 +196,7 @@ impl Ca {
             tokio::select! {
                 // The follower ends with the process.
                 _ = current.changed() => {}
+                _ = stored.next() => {}
                 () = tokio::time::sleep(period) => {}
             }
         }
@@ -202,7 +215,7 @@ impl Ca {
             Err(error) => return Err(error),
             Ok((authority, at)) => {
                 let Some(step) = authority.due(&self.policy, now, seen) else {
-                    return Ok(false);
+                    return self.show(&authority, fence).await;
                 };
                 info!(?step, "rotating the certificate authority");
                 let next = authority.take(&step, &self.policy, now, &self.random)?;
@@ -268,30 +281,55 @@ impl Ca {
         expect: Expect,
         fence: Option<&Fence>,
     ) -> Result<(), CaError> {
+        let ops = self.ops(authority, expect).await?;
+        self.vault.write(Area::Ca, ops, fence).await?;
+        Ok(())
+    }
+
+    /// What is to be written for an authority.
+    async fn ops(&self, authority: &Authority, expect: Expect) -> Result<Vec<VaultOp>, CaError> {
         let value = self
             .keys
             .seal(&path(), &authority.to_bytes(), &self.random)?;
-        let mut ops = vec![VaultOp::Put {
+        let mut ops = self.shown(authority).await?;
+        ops.push(VaultOp::Put {
             path: STATE.into(),
             value,
             expect,
-        }];
-        let sealing = authority.sealing_keys().first();
-        let public = [(BUNDLE, authority.bundle_pem().into_bytes())]
-            .into_iter()
-            .chain(sealing.map(|key| (seal::PUBLISHED, key.sealing_key().to_bytes())));
-        for (path, value) in public {
+        });
+        Ok(ops)
+    }
+
+    /// Shows what is public of the stored authority, if it is not shown; whether it was not.
+    async fn show(&self, authority: &Authority, fence: &Fence) -> Result<bool, CaError> {
+        let ops = self.shown(authority).await?;
+        if ops.is_empty() {
+            return Ok(false);
+        }
+        self.vault.write(Area::Ca, ops, Some(fence)).await?;
+        Ok(true)
+    }
+
+    /// What is to be written so that what is public is shown.
+    async fn shown(&self, authority: &Authority) -> Result<Vec<VaultOp>, CaError> {
+        let mut ops = Vec::new();
+        for (path, value) in [
+            (BUNDLE, authority.bundle_pem()),
+            (STATUS, requests::status(authority).to_string()),
+        ] {
             let shown = self.vault.read(Area::Ca, path).await?;
-            if shown.as_ref().is_none_or(|shown| *shown.value != *value) {
+            if shown
+                .as_ref()
+                .is_none_or(|shown| *shown.value != *value.as_bytes())
+            {
                 ops.push(VaultOp::Put {
                     path: path.into(),
-                    value,
+                    value: value.into_bytes(),
                     expect: shown.map_or(Expect::Absent, |shown| Expect::At(shown.revision)),
                 });
             }
         }
-        self.vault.write(Area::Ca, ops, fence).await?;
-        Ok(())
+        Ok(ops)
     }
 }
 

@@ -3,6 +3,7 @@
 //! *Invariant:* nothing here can change a resource in a way that the Kubernetes side would refuse.
 
 mod apply;
+mod authority;
 mod authz;
 mod batch;
 mod bootstrap;
@@ -50,6 +51,14 @@ pub(crate) fn routes() -> Routes {
             "/v1/history/{group}/{kind}/{namespace}/{name}",
             only(Role::Viewer),
             get(history::of_group),
+        )
+        .route(
+            "/v1/ca",
+            Needs::Role {
+                read: Role::Viewer,
+                write: Role::Admin,
+            },
+            get(authority::status).post(authority::ask),
         )
         .route("/v1/rollback", editor, post(history::rollback))
         .route("/v1/mtls", viewer, get(mtls::list))

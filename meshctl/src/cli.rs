@@ -85,6 +85,9 @@ pub(crate) enum Command {
     /// Ask what the authorization policies make of a call
     #[command(subcommand)]
     Authz(Authorization),
+    /// Show, rotate or revoke what the certificate authority signs with
+    #[command(subcommand)]
+    Ca(Ca),
     /// Show which proxies run the current configuration, which are behind, and which refused it
     #[command(visible_alias = "ps")]
     ProxyStatus(ProxyStatus),
@@ -237,6 +240,29 @@ pub(crate) struct Bootstrap {
     /// As JSON or YAML
     #[arg(long, short, default_value = "yaml")]
     pub(crate) output: Form,
+}
+
+/// What to do with the certificate authority.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ca {
+    /// Show roots, issuing certificate and keys of tokens
+    Status(CaStatus),
+    /// Replace the issuing certificate now
+    RotateIssuing,
+    /// Prepare a new root now; it signs once it was shown to every proxy
+    RotateRoot,
+    /// Distrust a root at once, with everything it signed; connections may fail until everybody has new certificates
+    RevokeRoot {
+        /// The root, as the status shows it
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CaStatus {
+    /// How to show it
+    #[arg(long, short, default_value = "table")]
+    pub(crate) output: TableForm,
 }
 
 /// What to do with the credentials that bootstraps gave to a workload.

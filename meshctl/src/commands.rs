@@ -3,6 +3,7 @@
 //! *Invariant:* a command decides what to ask for, never how something looks.
 
 mod apply;
+mod authority;
 mod authz;
 mod bootstrap;
 mod credentials;
@@ -76,6 +77,7 @@ pub(crate) async fn run(cli: Cli, out: &mut Output) -> Result<Exit, Error> {
         Command::History(history) => history::run(&mut context, &history).await,
         Command::Rollback(rollback) => history::rollback(&mut context, &rollback).await,
         Command::Bootstrap(bootstrap) => bootstrap::run(&mut context, &bootstrap).await,
+        Command::Ca(ca) => authority::run(&mut context, &ca).await,
         Command::Credentials(what) => credentials::run(&mut context, &what).await,
         Command::Authz(what) => authz::run(&mut context, &what).await,
         Command::ProxyStatus(status) => proxies::status(&mut context, &status).await,

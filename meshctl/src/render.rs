@@ -2,6 +2,7 @@
 //!
 //! *Invariant:* nothing here does I/O or reads the clock; what depends on now gets it as an argument.
 
+pub(crate) mod authority;
 pub(crate) mod authz;
 pub(crate) mod changes;
 pub(crate) mod config;

@@ -3,8 +3,9 @@
 use cert_issuer::authority::Stage;
 use cert_issuer::authority::rotation::Step;
 use jiff::{SignedDuration, Timestamp};
+use model::{AuthorityOutcome, AuthorityRequest, AuthorityStep};
 use store::testing::Etcd;
-use store::{Area, Member, Store, Vault};
+use store::{Area, Expect, Member, Store, Vault, VaultOp};
 
 use crate::fixture::{Issuer, credential, until};
 
@@ -165,6 +166,86 @@ async fn a_root_waits_for_a_replica_of_which_nothing_is_known() {
     let active = async || ca.load().await.unwrap().0.active_root().sequence;
     until("the next root to be active", async || {
         active().await == sequence
+    })
+    .await;
+    issuer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_operators_ask_for_is_done_or_refused() {
+    let etcd = Etcd::start().await;
+    let store = etcd.store();
+    let issuer = Issuer::start(&etcd, &["--root-overlap=1s"]).await;
+    let ask = async |step: AuthorityStep, made: Timestamp, outcome: Option<AuthorityOutcome>| {
+        let path = format!("requests/{}", made.as_nanosecond());
+        let who = "ann".to_owned();
+        let request = AuthorityRequest {
+            step,
+            who,
+            made,
+            outcome,
+        };
+        let put = VaultOp::Put {
+            path: path.clone(),
+            value: request.to_bytes(),
+            expect: Expect::Absent,
+        };
+        store.write(Area::Ca, vec![put], None).await.unwrap();
+        path
+    };
+    let outcome = async |path: String| {
+        let mut found = None;
+        until("the outcome", async || {
+            let entry = store.read(Area::Ca, &path).await.unwrap().unwrap();
+            found = AuthorityRequest::from_bytes(&entry.value).unwrap().outcome;
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    };
+    let status = async || {
+        let entry = store.read(Area::Ca, "status.json").await.unwrap().unwrap();
+        crate::fixture::json(std::str::from_utf8(&entry.value).unwrap())
+    };
+    let before = status().await;
+    assert_eq!(before["roots"][0]["stage"], "active");
+    let path = ask(AuthorityStep::RotateIssuing, Timestamp::now(), None).await;
+    assert_eq!(outcome(path).await, AuthorityOutcome::Done);
+    let after = status().await;
+    assert_ne!(after["issuing"], before["issuing"]);
+    let path = ask(AuthorityStep::RotateRoot, Timestamp::now(), None).await;
+    assert_eq!(outcome(path).await, AuthorityOutcome::Done);
+    until("the new root to be active", async || {
+        let roots = &status().await["roots"];
+        roots[1]["stage"] == "active" && roots[1]["certifiedBy"][0] == roots[0]["name"]
+    })
+    .await;
+    let path = ask(
+        AuthorityStep::RevokeRoot("root-x".into()),
+        Timestamp::now(),
+        None,
+    )
+    .await;
+    let refused = outcome(path).await;
+    assert!(
+        matches!(&refused, AuthorityOutcome::Refused(why) if why.contains("no root")),
+        "{refused:?}"
+    );
+    let old = before["roots"][0]["name"].as_str().unwrap().to_owned();
+    let path = ask(AuthorityStep::RevokeRoot(old), Timestamp::now(), None).await;
+    assert_eq!(outcome(path).await, AuthorityOutcome::Done);
+    assert_eq!(status().await["roots"].as_array().unwrap().len(), 1);
+
+    // An answer that nobody fetched is forgotten.
+    let long_ago = Timestamp::now() - SignedDuration::from_hours(1);
+    let path = ask(
+        AuthorityStep::RotateRoot,
+        long_ago,
+        Some(AuthorityOutcome::Done),
+    )
+    .await;
+    until("the answer to be forgotten", async || {
+        store.read(Area::Ca, &path).await.unwrap().is_none()
     })
     .await;
     issuer.stop().await;

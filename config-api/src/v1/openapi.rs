@@ -14,7 +14,7 @@ type Route = (
 );
 
 /// Every route of `/v1`.
-const ROUTES: [Route; 17] = [
+const ROUTES: [Route; 18] = [
     ("/v1/openapi.json", &["get"], "This document", &[], false),
     (
         "/v1/apply",
@@ -78,6 +78,13 @@ const ROUTES: [Route; 17] = [
         "The same of one service",
         &["namespace"],
         false,
+    ),
+    (
+        "/v1/ca",
+        &["get", "post"],
+        "The certificate authority; asks it for a rotation or a revocation",
+        &[],
+        true,
     ),
     ("/v1/proxies", &["get"], "Every connected proxy", &[], false),
     ("/v1/proxies/{id}", &["get"], "One proxy", &[], false),

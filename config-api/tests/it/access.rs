@@ -225,8 +225,9 @@ const EXPECTED: [(&str, &str, &str, &str); 34] = [
     ("/v1/mtls/{service}", "viewer", "viewer", "some"),
 ];
 
-/// Those that do not fit: the proxy's id names the namespace, and two more of a workload.
-const EXPECTED_OF_WORKLOADS: [(&str, &str, &str, &str); 6] = [
+/// Those that do not fit: the authority's, the proxy's id names the namespace, and two more of a workload.
+const EXPECTED_OF_WORKLOADS: [(&str, &str, &str, &str); 7] = [
+    ("/v1/ca", "viewer", "admin", "every"),
     ("/v1/proxies/{id}", "viewer", "viewer", "own"),
     ("/v1/proxies/{id}/config", "viewer", "viewer", "own"),
     (

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod access;
+mod authority;
 mod authz;
 mod certificates;
 mod clients;

@@ -234,3 +234,47 @@ async fn credentials_are_listed_and_revoked() {
     assert_eq!((ran.out.as_str(), ran.asked), ("", vec![path.to_owned()]));
     assert!(ran.err.contains("no credential"), "{}", ran.err);
 }
+
+#[tokio::test]
+async fn the_authority_is_shown_and_rotated() {
+    let status = json!({
+        "roots": [{"name": "root-1", "stage": "active", "since": "2026-11-21T12:00:00.5Z", "expires": "2036-11-21T12:00:00Z"}],
+        "issuing": {"expires": "2027-02-21T12:00:00Z"},
+        "tokenKeys": [{"name": "jwt-1", "stage": "active", "since": "2026-11-21T12:00:00Z"}],
+    });
+    for (line, answers) in [
+        ("ca status", 1),
+        ("ca rotate-root", 1),
+        ("ca revoke-root root-0", 1),
+    ] {
+        let ran = run(line, vec![ok(&status); answers]).await;
+        assert_eq!(ran.asked, ["/v1/ca"], "{line}");
+        let lines: Vec<Vec<&str>> = ran
+            .out
+            .lines()
+            .map(|l| l.split_whitespace().collect())
+            .collect();
+        assert_eq!(
+            lines[1],
+            [
+                "root",
+                "root-1",
+                "active",
+                "2026-11-21T12:00:00Z",
+                "2036-11-21T12:00:00Z"
+            ]
+        );
+        assert_eq!(lines[2], ["issuing", "certificate", "2027-02-21T12:00:00Z"]);
+        assert_eq!(
+            lines[3],
+            [
+                "key",
+                "of",
+                "tokens",
+                "jwt-1",
+                "active",
+                "2026-11-21T12:00:00Z"
+            ]
+        );
+    }
+}

@@ -4,6 +4,7 @@
 //! *Invariant:* nothing here does I/O, awaits, reads a clock or knows Envoy.
 
 mod analyze;
+mod authority;
 pub mod authz;
 mod certificate;
 mod check;
@@ -24,6 +25,7 @@ mod unsupported;
 mod validate;
 
 pub use analyze::{Reference, Target, Warning, analyze, references};
+pub use authority::{AuthorityOutcome, AuthorityRequest, AuthorityStep};
 pub use check::{Checked, FieldError, Options, Reason, Treat, check};
 pub use credential::{CREDENTIAL_BYTES, Credential, CredentialRecord};
 pub use documents::{DocumentError, documents, json, yaml};

@@ -1,0 +1,163 @@
+//! `/v1/ca`: how far roots and keys of the certificate authority have come, and what operators ask of it.
+//!
+//! *Invariant:* nothing here knows a key: a request is written where the issuer that leads takes it up, and its answer is read
+//! from there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use futures::StreamExt;
+use http::{HeaderMap, Request, StatusCode};
+use jiff::Timestamp;
+use model::{AuthorityOutcome, AuthorityRequest, AuthorityStep};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use store::{Area, Expect, VaultError, VaultOp};
+
+use crate::app::App;
+use crate::http::body;
+use crate::http::negotiate::Accept;
+use crate::http::status::{Result, Status};
+use crate::identity::Caller;
+
+/// Where the issuer shows what is public, below [`Area::Ca`].
+const STATUS: &str = "status.json";
+
+/// How long the issuer may take: a new leader is found within seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is asked for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Wanted {
+    /// `rotateIssuing`, `rotateRoot` or `revokeRoot`.
+    step: String,
+    /// The root that is to be revoked.
+    name: Option<String>,
+}
+
+impl Wanted {
+    fn step(self) -> Result<AuthorityStep> {
+        match (self.step.as_str(), self.name) {
+            ("rotateIssuing", None) => Ok(AuthorityStep::RotateIssuing),
+            ("rotateRoot", None) => Ok(AuthorityStep::RotateRoot),
+            ("revokeRoot", Some(name)) => Ok(AuthorityStep::RevokeRoot(name)),
+            ("revokeRoot", None) => Err(Status::bad_request(
+                "name: missing; name the root that is to be revoked, as GET /v1/ca shows it",
+            )),
+            ("rotateIssuing" | "rotateRoot", Some(name)) => Err(Status::bad_request(format!(
+                "name: {name:?} means nothing for {}; leave it out",
+                self.step
+            ))),
+            (other, _) => Err(Status::bad_request(format!(
+                "step: {other:?} must be rotateIssuing, rotateRoot or revokeRoot"
+            ))),
+        }
+    }
+}
+
+/// `GET`: what is public of the authority.
+pub(super) async fn status(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response> {
+    let accept = Accept::of(&headers, &[])?;
+    Ok(accept.respond(StatusCode::OK, &shown(&app).await?))
+}
+
+/// `POST`: asks for a step, and waits until the issuer took it or refused.
+pub(super) async fn ask(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    request: Request<Body>,
+) -> Result<Response> {
+    let accept = Accept::of(&headers, &[])?;
+    let bytes = body::read(&headers, request.into_body(), app.config.max_body_bytes).await?;
+    let wanted: Wanted = body::parse("request", &headers, &bytes)?;
+    let request = AuthorityRequest {
+        step: wanted.step()?,
+        who: caller.who,
+        made: Timestamp::now(),
+        outcome: None,
+    };
+    // Nobody would take it up.
+    shown(&app).await?;
+    let path = format!("requests/{}", uuid::Uuid::now_v7());
+    let put = VaultOp::Put {
+        path: path.clone(),
+        value: request.to_bytes(),
+        expect: Expect::Absent,
+    };
+    match app.vault.write(Area::Ca, vec![put], None).await {
+        // It is our own: the name is random.
+        Ok(_) | Err(VaultError::Conflict { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let outcome = tokio::time::timeout(PATIENCE, outcome(&app, &path)).await;
+    let in_time = outcome.is_ok();
+    withdraw(&app, &path, in_time).await?;
+    match outcome {
+        Ok(Ok(AuthorityOutcome::Done)) => Ok(accept.respond(StatusCode::OK, &shown(&app).await?)),
+        Ok(Ok(AuthorityOutcome::Refused(why))) => {
+            Err(Status::new(StatusCode::CONFLICT, "Conflict", why))
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(Status::unavailable(
+            "no cert-issuer took the request up, so it was withdrawn and nothing changed; is one running on the same etcd?",
+        )),
+    }
+}
+
+/// What the issuer shows of the authority.
+async fn shown(app: &App) -> Result<Value> {
+    let entry = app.vault.read(Area::Ca, STATUS).await?;
+    let entry = entry.ok_or_else(|| {
+        Status::unavailable(
+            "there is no certificate authority yet; start a cert-issuer on the same etcd",
+        )
+    })?;
+    serde_json::from_slice(&entry.value)
+        .map_err(|error| Status::internal(format!("ca/{STATUS} is damaged: {error}")))
+}
+
+/// Waits for what becomes of a request.
+async fn outcome(app: &App, path: &str) -> Result<AuthorityOutcome> {
+    let mut sets = app.vault.follow(Area::Ca).await?;
+    while let Some(set) = sets.next().await {
+        let Some(entry) = set.get(path) else { continue };
+        let request = AuthorityRequest::from_bytes(&entry.value)
+            .map_err(|error| Status::internal(format!("ca/{path} is damaged: {error}")))?;
+        if let Some(outcome) = request.outcome {
+            return Ok(outcome);
+        }
+    }
+    Err(Status::unavailable("this replica is stopping"))
+}
+
+/// Takes a request out of the store. One that was not answered in time may be answered at this moment: then that is said.
+async fn withdraw(app: &App, path: &str, answered: bool) -> Result<()> {
+    let Some(entry) = app.vault.read(Area::Ca, path).await? else {
+        return Ok(());
+    };
+    let delete = VaultOp::Delete {
+        path: path.to_owned(),
+        expect: entry.revision,
+    };
+    let late = !answered
+        && AuthorityRequest::from_bytes(&entry.value)
+            .is_ok_and(|request| request.outcome.is_some());
+    match app.vault.write(Area::Ca, vec![delete], None).await {
+        Ok(_) if late => {}
+        Ok(_) => return Ok(()),
+        // The issuer forgets an answered one by itself.
+        Err(VaultError::Conflict { .. }) if answered => return Ok(()),
+        Err(VaultError::Conflict { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Err(Status::unavailable(
+        "the request was taken up late; GET /v1/ca shows what became of it",
+    ))
+}
