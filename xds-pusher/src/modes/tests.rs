@@ -64,7 +64,8 @@ impl Fixture {
 
     /// The mode in the next set, and what the compiler makes of the change.
     async fn next(&mut self, before: &Entries) -> (Entries, Option<Acknowledged>) {
-        let set = self.sets.next().await.unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(60), self.sets.next());
+        let set = next.await.expect("nothing was stored").unwrap();
         assert_eq!(changes(before, &set).len(), 1);
         let entry = set.get("shop/orders-1");
         let stored = entry.map(|entry| Acknowledged::from_bytes(&entry.value).unwrap());
