@@ -11,7 +11,7 @@ use crate::keyring::Keyring;
 
 const ORDERS: &str = "/v1/mtls/orders";
 
-fn document(api: &str, kind: &str, (namespace, name): (&str, &str), spec: Value) -> Value {
+fn document(api: &str, kind: &str, (namespace, name): (&str, &str), spec: &Value) -> Value {
     json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec})
 }
 
@@ -23,7 +23,7 @@ fn documents(namespace: &str, mode: &str) -> Value {
             "networking.istio.io/v1",
             "ServiceEntry",
             (namespace, "orders"),
-            json!({
+            &json!({
                 "hosts": [format!("orders.{namespace}.svc.cluster.local")], "resolution": "STATIC", "location": "MESH_INTERNAL",
                 "ports": [{"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 8080}],
                 "workloadSelector": {"labels": labels},
@@ -33,13 +33,13 @@ fn documents(namespace: &str, mode: &str) -> Value {
             "networking.istio.io/v1",
             "WorkloadEntry",
             (namespace, "orders-1"),
-            json!({"address": "127.0.0.1", "labels": labels}),
+            &json!({"address": "127.0.0.1", "labels": labels}),
         ),
         document(
             "security.istio.io/v1",
             "PeerAuthentication",
             (namespace, "default"),
-            json!({"mtls": {"mode": mode}}),
+            &json!({"mtls": {"mode": mode}}),
         ),
     ];
     json!({"apiVersion": "v1", "kind": "List", "items": items})
@@ -166,7 +166,7 @@ async fn without_identities_every_mode_is_disable_and_policies_are_warned_of() {
         "security.istio.io/v1",
         "PeerAuthentication",
         ("shop", "mine"),
-        json!({"mtls": {"mode": "STRICT"}}),
+        &json!({"mtls": {"mode": "STRICT"}}),
     );
     let response = api.request(Method::POST, path).json(&policy).send().await;
     let response = response.unwrap();
