@@ -313,18 +313,18 @@ impl Ca {
     /// What is to be written so that what is public is shown.
     async fn shown(&self, authority: &Authority) -> Result<Vec<VaultOp>, CaError> {
         let mut ops = Vec::new();
-        for (path, value) in [
-            (BUNDLE, authority.bundle_pem()),
-            (STATUS, requests::status(authority).to_string()),
-        ] {
+        let sealing = authority.sealing_keys().first();
+        let public = [
+            (BUNDLE, authority.bundle_pem().into_bytes()),
+            (STATUS, requests::status(authority).to_string().into_bytes()),
+        ];
+        let sealing = sealing.map(|key| (seal::PUBLISHED, key.sealing_key().to_bytes()));
+        for (path, value) in public.into_iter().chain(sealing) {
             let shown = self.vault.read(Area::Ca, path).await?;
-            if shown
-                .as_ref()
-                .is_none_or(|shown| *shown.value != *value.as_bytes())
-            {
+            if shown.as_ref().is_none_or(|shown| *shown.value != *value) {
                 ops.push(VaultOp::Put {
                     path: path.into(),
-                    value: value.into_bytes(),
+                    value,
                     expect: shown.map_or(Expect::Absent, |shown| Expect::At(shown.revision)),
                 });
             }
