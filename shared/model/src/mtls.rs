@@ -131,7 +131,7 @@ pub fn modes(policies: &Policies<'_>) -> Modes {
 fn said(mtls: MutualTls) -> Option<Mode> {
     match mtls.mode {
         PeerMode::Unset => None,
-        PeerMode::Disable => Some(Mode::Disable),
+        PeerMode::Disable | PeerMode::None => Some(Mode::Disable),
         PeerMode::Permissive => Some(Mode::Permissive),
         PeerMode::Strict => Some(Mode::Strict),
     }

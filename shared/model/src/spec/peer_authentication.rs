@@ -38,9 +38,10 @@ pub enum PeerMode {
     /// What holds around: for a port the workload's, for a workload the namespace's, for a namespace the mesh's.
     #[default]
     Unset,
-    /// Plaintext; what is TLS is left to the workload. `NONE` is read as this.
-    #[serde(alias = "NONE")]
+    /// Plaintext; what is TLS is left to the workload.
     Disable,
+    /// The same as `DISABLE`.
+    None,
     /// Plaintext and mutual TLS; the default of a mesh that says nothing.
     Permissive,
     /// Mutual TLS only.
