@@ -40,6 +40,11 @@ pub(super) fn everything(flags: &Flags, logs: &Run) {
         "    -p '[{{\"op\":\"replace\",\"path\":\"/spec/http/0/route/0/destination/subset\",\"value\":\"v2\"}}]'"
     );
     println!("  curl http://{gateway}/orders/1                          # now v2");
+    if !flags.insecure_plaintext_xds {
+        println!(
+            "  curl http://{api}/v1/mtls/orders                       # who takes mutual TLS, by which policy"
+        );
+    }
     println!("  curl http://{api}/v1/proxies                           # what each Envoy runs");
     println!("  curl http://{api}/v1/history/networking.istio.io/VirtualService/shop/shop");
     if let Some(first) = shop::workloads(flags).first() {

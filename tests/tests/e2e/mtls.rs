@@ -304,9 +304,9 @@ async fn operate(of: &Sidecars, command: &str) -> Result<()> {
     process.succeeds(envoy::PATIENCE).await
 }
 
-/// Certificates are renewed every six seconds, and a root takes over two seconds after everybody has seen it.
+/// Certificates are renewed every eight seconds, and a root takes over two seconds after everybody has seen it.
 const ISSUER: [&str; 5] = [
-    "--svid-ttl=12s",
+    "--svid-ttl=16s",
     "--root-overlap=2s",
     "--root-patience=12h",
     "--issuing-ttl=240h",
