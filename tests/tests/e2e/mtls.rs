@@ -11,12 +11,11 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use weft_tests::envoy::{self, Envoy};
-use weft_tests::load::Load;
 use weft_tests::mesh::{Mesh, Variant};
 use weft_tests::process::Process;
 use weft_tests::{binaries, http, wait};
 
-use crate::sidecars::{HTTP_PROXY, Server, Sidecars};
+use crate::sidecars::{Server, Sidecars};
 
 /// What a client's application sees of itself at the server's.
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/default";
@@ -73,11 +72,17 @@ impl Identity {
             )?)
             .resolve("cert-issuer", mesh.net.at(1, 18010))
             .build()?;
-        let sign = client
-            .post("https://cert-issuer:18010/v1/x509-svid")
-            .header("authorization", bearer)
-            .body(request.pem()?);
-        let signed = http::send(sign).await?.ok()?.json()?;
+        let request = request.pem()?;
+        // It follows the credentials in the store; this one is a moment old.
+        let what = "the issuer to know the credential";
+        let signed = wait::until(what, envoy::PATIENCE, async || {
+            let sign = client
+                .post("https://cert-issuer:18010/v1/x509-svid")
+                .header("authorization", bearer)
+                .body(request.clone());
+            http::send(sign).await?.ok()?.json()
+        })
+        .await?;
         let chain = signed["chain"].as_str().context("there is no chain")?;
         Self::files(
             mesh,
@@ -317,19 +322,7 @@ const ISSUER: [&str; 5] = [
 async fn modes_certificates_and_roots_change_without_a_failed_request() {
     let of = Sidecars::secure("rotation", &ISSUER).await.unwrap();
     of.all_reach_all().await.unwrap();
-    let loads: Vec<_> = of
-        .clients
-        .iter()
-        .map(|client| {
-            let proxy = SocketAddr::new(client.ip, HTTP_PROXY);
-            let load = Load {
-                per_second: 40,
-                connections: 2,
-                ..Load::new(proxy, "orders", "http://orders/")
-            };
-            (client.name.clone(), load.start())
-        })
-        .collect();
+    let loads = of.load(40);
     let mut before = Vec::new();
     for envoy in of.envoys() {
         before.push((envoy, renewed(envoy).await.unwrap()));
@@ -370,9 +363,11 @@ async fn modes_certificates_and_roots_change_without_a_failed_request() {
     assert!(modes >= 4, "the modes changed only {modes} times");
     assert_ne!(bundle().await.unwrap(), old_root);
 
-    for (name, load) in loads {
+    for (client, load) in of.clients.iter().zip(loads) {
         let report = load.stop().await.flawless();
-        let report = report.with_context(|| format!("from {name}")).unwrap();
+        let report = report
+            .with_context(|| format!("from {}", client.name))
+            .unwrap();
         assert!(report.sent > 500, "{report:?}");
     }
     of.finish().await;

@@ -14,6 +14,7 @@ use tokio::net::TcpSocket;
 use weft_tests::backend::{Backend, Settings};
 use weft_tests::envoy::{self, Envoy};
 use weft_tests::http::{self, Answer};
+use weft_tests::load::{Load, Running};
 use weft_tests::mesh::Mesh;
 use weft_tests::wait;
 
@@ -155,6 +156,20 @@ impl Sidecars {
             .await?;
         }
         Ok(())
+    }
+
+    /// A constant load on `orders` from every client, through its HTTP proxy port.
+    pub(crate) fn load(&self, per_second: u32) -> Vec<Running> {
+        let load = |client: &Client| {
+            let proxy = SocketAddr::new(client.ip, HTTP_PROXY);
+            let load = Load {
+                per_second,
+                connections: 2,
+                ..Load::new(proxy, "orders", "http://orders/")
+            };
+            load.start()
+        };
+        self.clients.iter().map(load).collect()
     }
 
     /// Stops the Envoys and checks what they complained about.

@@ -7,12 +7,11 @@ use anyhow::{Result, bail};
 use reqwest::Method;
 use serde_json::{Value, json};
 use weft_tests::envoy::{self, Envoy, Version};
-use weft_tests::load::Load;
 use weft_tests::mesh::{Mesh, Variant};
 use weft_tests::{http, wait};
 
 use crate::mtls::Identity;
-use crate::sidecars::{HTTP_PROXY, Sidecars};
+use crate::sidecars::Sidecars;
 
 /// How often a service refused somebody, by its own count.
 async fn refusals(admin: SocketAddr, metric: &str) -> Result<f64> {
@@ -199,19 +198,7 @@ const BRIEF: [&str; 1] = ["--svid-ttl=90s"];
 async fn without_an_issuer_traffic_goes_on_and_readiness_says_so() {
     let mut of = Sidecars::secure("no-issuer", &BRIEF).await.unwrap();
     of.all_reach_all().await.unwrap();
-    let loads: Vec<_> = of
-        .clients
-        .iter()
-        .map(|client| {
-            let proxy = SocketAddr::new(client.ip, HTTP_PROXY);
-            let load = Load {
-                per_second: 20,
-                connections: 2,
-                ..Load::new(proxy, "orders", "http://orders/")
-            };
-            load.start()
-        })
-        .collect();
+    let loads = of.load(20);
     of.mesh.issuer.as_ref().unwrap().kill();
     let before = renewed(&of).await.unwrap();
     let pusher = &of.mesh.pusher;
