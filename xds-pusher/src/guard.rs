@@ -29,9 +29,6 @@ use xds::{Peer, Streams};
 
 use crate::state::Workload;
 
-/// How often streams are looked at whose certificate may have expired.
-const TICK: Duration = Duration::from_secs(5);
-
 /// The service accounts of the control plane that may ask a pusher about its proxies.
 const ASKING: [&str; 2] = ["config-api", "xds-pusher"];
 
@@ -145,9 +142,9 @@ pub(crate) async fn authorize(
     next.run(request).await
 }
 
-/// Ends streams whose peer may no longer speak for their node; runs until cancelled.
+/// Ends streams whose peer may no longer speak for their node; runs until cancelled. A certificate that expires ends its
+/// whole connection elsewhere ([`mtls::accept`]).
 pub(crate) async fn expel(guard: Guard, streams: Streams) {
-    let mut ticks = tokio::time::interval(TICK);
     let (mut accounts, mut credentials) = (guard.accounts.clone(), guard.credentials.clone());
     let mut seen = (accounts.borrow().clone(), credentials.borrow().clone());
     loop {
@@ -162,7 +159,6 @@ pub(crate) async fn expel(guard: Guard, streams: Streams) {
                 let now = credentials.borrow_and_update().clone();
                 if !lost(&std::mem::replace(&mut seen.1, now.clone()), &now) { continue }
             }
-            _ = ticks.tick() => {}
         }
         for open in streams.list() {
             if let Err(status) = guard.still(&open.stream)
