@@ -1,6 +1,7 @@
 # Everything a person needs to run: `make up`, `make test`. Each target also works from a fresh clone.
 ARGS ?=
 CARGO ?= cargo
+TESTFLAGS ?=
 
 .PHONY: help up test build tools clean
 
@@ -27,7 +28,7 @@ test: tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) build --workspace --bins
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace $(TESTFLAGS)
 
 clean:
 	rm -rf .weft
