@@ -70,6 +70,10 @@ pub struct Config {
     /// Give out bootstraps for pushers that serve xDS without TLS: without a credential, to everybody who may ask
     #[arg(long, env = "WEFT_INSECURE_PLAINTEXT_XDS")]
     pub insecure_plaintext_xds: bool,
+    /// Where proxies reach any pusher whichever are running, as host:port, such as a name with an address for every replica;
+    /// bootstraps name it after the pushers that live when they are made
+    #[arg(long, env = "WEFT_BOOTSTRAP_PUSHERS", value_name = "HOST:PORT", value_delimiter = ',', value_parser = place)]
+    pub bootstrap_pushers: Vec<String>,
     /// Who may call.
     #[command(flatten)]
     pub access: AccessConfig,
@@ -96,6 +100,7 @@ impl Default for Config {
             eviction_freeze_least: 5,
             identity: IdentityFlags::default(),
             insecure_plaintext_xds: false,
+            bootstrap_pushers: Vec::new(),
             access: AccessConfig::default(),
         }
     }
@@ -107,6 +112,20 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|d| Duration::try_from(d).ok())
         .ok_or_else(|| format!("{text:?} is not a duration such as 500ms, 30s or 1h30m"))
+}
+
+/// Somewhere to connect to: `xds-pusher:18000`, `[::1]:18000`.
+fn place(text: &str) -> Result<String, String> {
+    let port = text
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty())
+        .and_then(|(_, port)| port.parse::<u16>().ok());
+    match port {
+        Some(1..) => Ok(text.to_owned()),
+        _ => Err(format!(
+            "{text:?} is not host:port, such as xds-pusher:18000"
+        )),
+    }
 }
 
 #[cfg(test)]

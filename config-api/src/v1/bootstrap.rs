@@ -58,8 +58,9 @@ pub(super) async fn bootstrap(
     let options = Options::of(&params)?;
     let node = format!("{role}~{}~{}", key.namespace, key.name);
     let mut warnings = Vec::new();
-    let mut known = |members: &[Member], what: &str, usual: &str| {
-        let addresses = addresses(members, &node);
+    let mut known = |members: &[Member], always: &[String], what: &str, usual: &str| {
+        let mut addresses = addresses(members, &node);
+        addresses.extend_from_slice(always);
         if !addresses.is_empty() {
             return addresses;
         }
@@ -68,12 +69,14 @@ pub(super) async fn bootstrap(
         ));
         vec![usual.to_owned()]
     };
-    let pushers = Place::all(&known(&app.pushers.members(), "pusher", USUAL_PUSHER))?;
+    let always = &app.config.bootstrap_pushers;
+    let pushers = known(&app.pushers.members(), always, "pusher", USUAL_PUSHER);
+    let pushers = Place::all(&pushers)?;
     let body = if plaintext {
         config::plaintext(&node, &workload, &pushers, &options)
     } else {
         let issuers = app.issuers.borrow().clone();
-        let issuers = Place::all(&known(&issuers, "issuer", USUAL_ISSUER))?;
+        let issuers = Place::all(&known(&issuers, &[], "issuer", USUAL_ISSUER))?;
         let identity = credentials::identity(&app, &workload)?;
         let bundle = credentials::bundle(&app).await?;
         let (credential, record) = credentials::make(identity, &workload);

@@ -150,6 +150,41 @@ async fn a_bootstrap_holds_a_new_credential_that_is_stored_as_a_hash() {
 }
 
 #[tokio::test]
+async fn a_bootstrap_names_the_pushers_that_live_and_then_where_any_is_found() {
+    let api =
+        Api::with(|config| config.bootstrap_pushers = vec!["pushers.example:18000".into()]).await;
+    created(&api, &json!({"address": "127.0.1.1"})).await;
+    let member = store::Member {
+        instance: "a".into(),
+        addresses: [("grpc".into(), "10.0.0.1:18000".into())].into(),
+        since: model::Revision(0),
+    };
+    let ttl = std::time::Duration::from_secs(60);
+    let named = async || {
+        let clusters = bootstrap(&api).await["static_resources"]["clusters"].take();
+        let places = clusters[0]["load_assignment"]["endpoints"]
+            .as_array()
+            .unwrap()
+            .clone();
+        let host = |place: &Value| {
+            place["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]["address"].clone()
+        };
+        places.iter().map(host).collect::<Vec<_>>()
+    };
+    assert_eq!(named().await, ["pushers.example"]);
+    let _one = api.store.join("xds-pusher", member, ttl).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let named = named().await;
+        if named == ["10.0.0.1", "pushers.example"] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{named:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_bootstrap_names_the_issuers_that_live() {
     let (api, _) = mesh(&json!({"address": "127.0.1.1"})).await;
     let member = |instance: &str, grpc: &str| store::Member {

@@ -87,7 +87,7 @@ fn body() -> impl Strategy<Value = Value> {
 
 /// The demo shop with a few places overwritten, left out or doubled.
 fn shop() -> impl Strategy<Value = String> {
-    const SHOP: &str = include_str!("../../../tests/demo/shop.yaml");
+    const SHOP: &str = include_str!("../../../demo/shop.yaml");
     let scraps = vec![
         "", " ", "\n", "- ", ": ", "{", "}", "]", "'", "&a ", "*a", "!", "#", "0", "-1", "null",
         "\u{0}", "---\n", "*",

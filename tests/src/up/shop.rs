@@ -154,7 +154,7 @@ pub(super) async fn apply(flags: &Flags, state: &Run) -> Result<bool> {
         "moving the workloads to where the flags say"
     });
     let policy = if first {
-        include_str!("../../demo/shop.yaml")
+        include_str!("../../../demo/shop.yaml")
     } else {
         ""
     };

@@ -97,7 +97,7 @@ async fn kubectl_feels_at_home() {
         return;
     }
     let api = Api::start("kubectl").await;
-    let shop = binaries::repository().join("tests/demo/shop.yaml");
+    let shop = binaries::repository().join("demo/shop.yaml");
     let shop = shop.to_str().unwrap();
     holds(
         &api.ok(&["api-resources"]).await,

@@ -154,7 +154,7 @@ async fn it_starts_keeps_its_state_and_leaves_nothing() {
             .body(documents.to_owned());
         http::send(request).await.unwrap().ok().unwrap();
     };
-    apply(include_str!("../../demo/strict.yaml")).await;
+    apply(include_str!("../../../demo/strict.yaml")).await;
     let orders = format!("http://127.0.{}.2:{}/", network(port), port + 21);
     wait::until(
         "plaintext to be refused",
