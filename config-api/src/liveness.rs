@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use metrics::{counter, gauge};
 use model::Kind;
-use store::{Author, Member, Op};
+use store::{Author, Member, Op, rendezvous};
 use telemetry::Check;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -19,7 +19,6 @@ use tracing::{error, info, warn};
 use crate::app::App;
 use crate::config::duration;
 use crate::identity::Proof;
-use crate::rendezvous;
 use crate::view::{View, Workload};
 pub(crate) use timers::Freeze;
 use timers::{Due, Timers};
@@ -67,9 +66,9 @@ impl Peers {
         if !members.iter().any(|m| m.instance == self.own.instance) {
             members.push(self.own.clone());
         }
-        let instances: Vec<&str> = members.iter().map(|m| m.instance.as_str()).collect();
-        let first = rendezvous::order(&format!("{}/{}", workload.0, workload.1), &instances)[0];
-        members.swap_remove(first)
+        let key = format!("{}/{}", workload.0, workload.1);
+        let owner = rendezvous::owner(&key, &members).cloned();
+        owner.unwrap_or_else(|| self.own.clone())
     }
 
     /// Whether this replica owns it.

@@ -31,7 +31,7 @@ use crate::identity::{Followers, Gate, Guard, PROOF, Proof};
 use crate::liveness::{self, Freeze, Peers};
 use crate::pushers::{self, Pushers, Transport};
 use crate::view::{self, View};
-use crate::{credentials, identity, k8s, members, modes, v1};
+use crate::{credentials, identity, k8s, modes, v1};
 
 /// The service could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +148,7 @@ impl Server {
         let (members, pushers) = watch::channel(Vec::<Member>::new());
         tasks.spawn_until_shutdown(
             "pushers",
-            members::follow(store.clone(), pushers::SERVICE, members),
+            store::follow_members(store.clone(), pushers::SERVICE, members),
         );
         tasks.spawn_until_shutdown(
             "pusher-check",
@@ -170,7 +170,7 @@ impl Server {
         let (members, issuers) = watch::channel(Vec::<Member>::new());
         tasks.spawn_until_shutdown(
             "issuers",
-            members::follow(store.clone(), credentials::ISSUER, members),
+            store::follow_members(store.clone(), credentials::ISSUER, members),
         );
         tasks.spawn_until_shutdown(
             "revocation",
@@ -183,7 +183,7 @@ impl Server {
         let (members, peers) = watch::channel(Vec::<Member>::new());
         tasks.spawn_until_shutdown(
             "peers",
-            members::follow(store.clone(), liveness::SERVICE, members),
+            store::follow_members(store.clone(), liveness::SERVICE, members),
         );
         tasks.spawn_until_shutdown("metrics", metrics.clone().upkeep());
 

@@ -14,6 +14,7 @@ mod history;
 mod mtls;
 pub(crate) mod openapi;
 mod proxies;
+mod shards;
 
 use axum::routing::{delete, get, post, put};
 
@@ -66,6 +67,7 @@ pub(crate) fn routes() -> Routes {
         .route("/v1/proxies", viewer, get(proxies::list))
         .route("/v1/proxies/{id}", viewer, get(proxies::one))
         .route("/v1/proxies/{id}/config", viewer, get(proxies::config))
+        .route("/v1/shards", viewer, get(shards::list))
         .route(
             "/v1/namespaces/{namespace}/workloads/{name}/bootstrap",
             // A bootstrap is what a workload proves its identity with.

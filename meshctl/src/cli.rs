@@ -94,6 +94,8 @@ pub(crate) enum Command {
     /// Show the configuration that was compiled for a proxy
     #[command(visible_alias = "pc")]
     ProxyConfig(ProxyConfig),
+    /// Show the pushers, and how many proxies each of them serves
+    Shards(Shards),
     /// Show which services take mutual TLS or plaintext, by which policy, and which proxies said so
     Mtls(Mtls),
     /// Show the versions of meshctl and of the server
@@ -261,6 +263,13 @@ pub(crate) enum Ca {
 #[derive(Debug, Args)]
 pub(crate) struct CaStatus {
     /// How to show it
+    #[arg(long, short, default_value = "table")]
+    pub(crate) output: TableForm,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shards {
+    /// How to show it; json and yaml name the proxies
     #[arg(long, short, default_value = "table")]
     pub(crate) output: TableForm,
 }

@@ -15,6 +15,7 @@ mod hint;
 mod history;
 mod mtls;
 mod proxies;
+mod shards;
 mod version;
 mod watch;
 
@@ -82,6 +83,7 @@ pub(crate) async fn run(cli: Cli, out: &mut Output) -> Result<Exit, Error> {
         Command::Authz(what) => authz::run(&mut context, &what).await,
         Command::ProxyStatus(status) => proxies::status(&mut context, &status).await,
         Command::ProxyConfig(config) => proxies::config(&mut context, &config).await,
+        Command::Shards(wanted) => shards::run(&mut context, &wanted).await,
         Command::Mtls(wanted) => mtls::run(&mut context, &wanted).await,
         Command::Version(version) => version::run(&mut context, &version).await,
         Command::Completion(completion) => {

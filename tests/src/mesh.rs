@@ -207,14 +207,31 @@ impl Mesh {
     /// # Errors
     /// If it does not listen in time.
     pub async fn restart_pusher(&mut self) -> Result<()> {
+        self.pusher = self.start_pusher(1, &[]).await?;
+        Ok(())
+    }
+
+    /// Starts one more pusher, on address `n` of the mesh.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub async fn start_pusher(&self, n: u8, flags: &[&str]) -> Result<Process> {
         let credentials = self.run.path(CREDENTIALS);
         let trust = match self.issuer {
             Some(_) => Trust::Identities(&credentials),
             None => Trust::Plaintext,
         };
-        self.pusher =
-            stack::pusher(&self.run, Self::pusher_settings(&self.net, trust, &[])).await?;
-        Ok(())
+        let name = match n {
+            1 => "xds-pusher".to_owned(),
+            n => format!("xds-pusher-{n}"),
+        };
+        let settings = stack::Pusher {
+            name: &name,
+            listen: self.net.at(n, 18000),
+            admin: self.net.at(n, 18001),
+            ..Self::pusher_settings(&self.net, trust, flags)
+        };
+        stack::pusher(&self.run, settings).await
     }
 
     /// Stops the issuer and starts it again with these flags.

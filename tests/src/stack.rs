@@ -224,11 +224,16 @@ pub async fn bootstrap(
                 .flatten()
                 .find(|c| c["name"] == "weft-xds");
             let address = pusher.and_then(|cluster| {
-                cluster.pointer("/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address")
+                let endpoints = cluster["load_assignment"]["endpoints"].as_array();
+                let mut addresses = endpoints
+                    .into_iter()
+                    .flatten()
+                    .map(|endpoint| endpoint.pointer("/lb_endpoints/0/endpoint/address"));
+                addresses.find(|address| *address == Some(&expected))
             });
             match address {
-                Some(address) if *address == expected => Ok(bootstrap),
-                other => bail!("it names {other:?}"),
+                Some(_) => Ok(bootstrap),
+                None => bail!("it names {pusher:?}"),
             }
         },
     )

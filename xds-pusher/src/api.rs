@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* answers are put together when asked for; nothing is kept for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::UNIX_EPOCH;
 
 use compile::Compiler;
@@ -10,8 +10,9 @@ use model::{Key, Revision};
 use pusher_api::v1::pusher_server::Pusher;
 use pusher_api::v1::{
     ConfigResource, GetProxyConfigRequest, GetProxyConfigResponse, GetReplicaRequest,
-    ListProxiesRequest, ListProxiesResponse, ListResourceStatusRequest, ListResourceStatusResponse,
-    Proxy, Refusal, Replica, ResourceStatus, SyncState, TypeStatus,
+    GetShardRequest, ListProxiesRequest, ListProxiesResponse, ListResourceStatusRequest,
+    ListResourceStatusResponse, Proxy, Refusal, Replica, ResourceStatus, Shard, SyncState,
+    TypeStatus,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response, Status};
@@ -19,6 +20,8 @@ use xds::{ResourceType, StreamStatus};
 
 use crate::mesh::Command;
 use crate::observe::acronym;
+use crate::pass::Passing;
+use crate::shards::Shards;
 
 /// How many refusals of one resource are named.
 const EXAMPLES: usize = 10;
@@ -30,6 +33,8 @@ pub(crate) struct Service {
     pub(crate) revision: watch::Receiver<Revision>,
     pub(crate) watching: watch::Receiver<bool>,
     pub(crate) mesh: mpsc::Sender<Command>,
+    pub(crate) shards: Shards,
+    pub(crate) passing: Passing,
 }
 
 impl Service {
@@ -40,6 +45,9 @@ impl Service {
             streams: u32::try_from(self.streams.len()).unwrap_or(u32::MAX),
             watching: *self.watching.borrow(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            passed_streams: u32::try_from(self.passing.len()).unwrap_or(u32::MAX),
+            queued: 0,
+            epoch: String::new(),
         }
     }
 
@@ -161,6 +169,17 @@ impl Pusher for Service {
         _: Request<GetReplicaRequest>,
     ) -> Result<Response<Replica>, Status> {
         Ok(Response::new(self.replica()))
+    }
+
+    async fn get_shard(&self, _: Request<GetShardRequest>) -> Result<Response<Shard>, Status> {
+        let nodes = self.streams.nodes().into_iter();
+        let nodes: BTreeSet<String> = nodes.map(|(_, node)| node.id.clone()).collect();
+        let misplaced = |node: &&String| self.shards.elsewhere(node).is_some();
+        Ok(Response::new(Shard {
+            replica: Some(self.replica()),
+            misplaced: nodes.iter().filter(misplaced).cloned().collect(),
+            nodes: nodes.into_iter().collect(),
+        }))
     }
 }
 

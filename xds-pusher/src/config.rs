@@ -36,6 +36,12 @@ pub struct Config {
     /// How long a membership survives a replica that is gone, in seconds
     #[arg(long, env = "WEFT_MEMBER_TTL", default_value = "5", value_parser = seconds)]
     pub member_ttl: Duration,
+    /// Over how many seconds streams are spread that move to another replica when replicas come or go
+    #[arg(long, env = "WEFT_REBALANCE_PERIOD", default_value = "10", value_parser = seconds)]
+    pub rebalance_period: Duration,
+    /// Over how many seconds the ends of streams are spread when this replica is told to stop
+    #[arg(long, env = "WEFT_DRAIN_PERIOD", default_value = "5", value_parser = seconds)]
+    pub drain_period: Duration,
     /// Remove clusters at once instead of after the routes that used them. Loses requests: it exists to show in a test that
     /// late removal is what keeps them
     #[arg(long, hide = true)]

@@ -27,10 +27,14 @@ use tonic::{Code, Status};
 use tracing::{error, warn};
 use xds::{Peer, Streams};
 
+use crate::pass::Passing;
 use crate::state::Workload;
 
 /// The service accounts of the control plane that may ask a pusher about its proxies.
-const ASKING: [&str; 2] = ["config-api", "xds-pusher"];
+const ASKING: [&str; 2] = ["config-api", PUSHER];
+
+/// The service account of pushers.
+const PUSHER: &str = "xds-pusher";
 
 /// The account of each workload; `None` until the policy is loaded.
 pub(crate) type Accounts = Option<OrdMap<Workload, Arc<str>>>;
@@ -104,6 +108,14 @@ impl Guard {
         Ok(identity)
     }
 
+    /// Why a peer may no longer speak for a node, if that is so; logged and counted.
+    fn lost(&self, node: &str, peer: &Peer) -> Option<Status> {
+        let status = self.speaks(node, peer).err();
+        let status = status.filter(|status| status.code() != Code::Unavailable)?;
+        report(node, &status);
+        Some(status)
+    }
+
     /// Whether a peer is a service that may ask about proxies.
     fn asking(&self, connection: Option<&Connection>) -> Result<(), Status> {
         let identity = self.identity(connection)?;
@@ -116,12 +128,21 @@ impl Guard {
         )))
     }
 
-    fn still(&self, stream: &xds::StreamInfo) -> Result<(), Status> {
-        let id = stream.node.as_ref().map(|node| node.id.split('~'));
-        let mut parts = id.into_iter().flatten().skip(1);
+    /// Whether a peer is a pusher.
+    pub(crate) fn pusher(&self, connection: Option<&Connection>) -> bool {
+        self.identity(connection).is_ok_and(|identity| {
+            identity.service_account() == PUSHER && identity.namespace() == &*self.system_namespace
+        })
+    }
+
+    /// Whether a peer may speak for a node, now. A node id of another form is nobody's, and is served to nobody.
+    ///
+    /// # Errors
+    /// As [`Guard::may`].
+    pub(crate) fn speaks(&self, node: &str, peer: &Peer) -> Result<(), Status> {
+        let mut parts = node.split('~').skip(1);
         match (parts.next(), parts.next()) {
-            (Some(namespace), Some(name)) => self.may(namespace, name, &stream.peer),
-            // Nothing was served on it yet.
+            (Some(namespace), Some(name)) => self.may(namespace, name, peer),
             _ => Ok(()),
         }
     }
@@ -144,7 +165,7 @@ pub(crate) async fn authorize(
 
 /// Ends streams whose peer may no longer speak for their node; runs until cancelled. A certificate that expires ends its
 /// whole connection elsewhere ([`mtls::accept`]).
-pub(crate) async fn expel(guard: Guard, streams: Streams) {
+pub(crate) async fn expel(guard: Guard, streams: Streams, passing: Passing) {
     let (mut accounts, mut credentials) = (guard.accounts.clone(), guard.credentials.clone());
     let mut seen = (accounts.borrow().clone(), credentials.borrow().clone());
     loop {
@@ -161,12 +182,17 @@ pub(crate) async fn expel(guard: Guard, streams: Streams) {
             }
         }
         for open in streams.list() {
-            if let Err(status) = guard.still(&open.stream)
-                && status.code() != Code::Unavailable
-            {
-                let node = open.stream.node.as_ref();
-                report(node.map_or("", |node| &node.id), &status);
+            // Without a node, nothing was served on it yet.
+            let Some(node) = &open.stream.node else {
+                continue;
+            };
+            if let Some(status) = guard.lost(&node.id, &open.stream.peer) {
                 streams.close(open.stream.id, status);
+            }
+        }
+        for passed in passing.list() {
+            if let Some(status) = guard.lost(&passed.node, &passed.peer) {
+                passed.close(status);
             }
         }
     }

@@ -9,35 +9,40 @@ mod api;
 mod config;
 mod freshness;
 mod guard;
+mod link;
 mod mesh;
 mod modes;
 mod observe;
+mod pass;
+mod serve;
+mod shards;
 mod source;
 mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware::from_fn_with_state;
 use compile::Compiler;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use mtls::Own;
-use pusher_api::v1::pusher_server::PusherServer;
 use store::{Member, Scope, Store, Vault};
 use telemetry::{Health, Metrics, TaskError, Tasks};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::{Connected, TcpIncoming};
-use tracing::{info, warn};
+use tonic::transport::server::TcpIncoming;
+use tracing::info;
 
 pub use config::Config;
 
 use crate::freshness::Freshness;
 use crate::guard::Guard;
+use crate::link::{Links, Transport};
 use crate::mesh::Mesh;
+use crate::pass::{Pass, Passing};
+use crate::serve::{Replica, routes, serve, until_answered};
+use crate::shards::Shards;
 use crate::source::MeshSource;
 
 /// The service name under which pushers register.
@@ -51,9 +56,6 @@ const LOAD: Duration = Duration::from_secs(10);
 
 /// How many connections may wait between their handshake and being served.
 const ACCEPTED: usize = 64;
-
-/// How long open connections have to end when the service does.
-const DRAIN: Duration = Duration::from_secs(1);
 
 /// The sockets of a pusher, bound.
 pub struct Listeners {
@@ -156,7 +158,19 @@ pub async fn run<S: Store + Vault>(
     let revision = mesh.revision();
     let (commands, inbox) = mpsc::channel(COMMANDS);
 
-    let mut tasks = Tasks::new(shutdown.clone());
+    // Who is told to stop drains first, and everything goes on while it does.
+    let end = CancellationToken::new();
+    let mut tasks = Tasks::new(end.clone());
+    let (publish, members) = watch::channel(Vec::new());
+    tasks.spawn_until_shutdown(
+        "members",
+        store::follow_members(store.clone(), SERVICE, publish),
+    );
+    let shards = Shards {
+        own: instance.as_str().into(),
+        members: members.clone(),
+    };
+    let passing = Passing::default();
     let (own, guard) = if config.insecure_plaintext_xds {
         (None, None)
     } else {
@@ -175,14 +189,22 @@ pub async fn run<S: Store + Vault>(
             told,
         };
         tasks.spawn_until_shutdown("modes", keeper.keep());
+        let pusher = config.identity.service(SERVICE)?.id();
         let guard = Guard {
             trust_domain: config.identity.trust_domain.clone(),
             system_namespace: config.identity.system_namespace.as_str().into(),
             accounts: mesh.accounts(),
             credentials,
         };
-        (Some(own), Some(guard))
+        (Some(own), Some((guard, pusher)))
     };
+    let (guard, transport) = match (guard, &own) {
+        (Some((guard, pusher)), Some(own)) => {
+            (Some(guard), Transport::Mutual(own.current.clone(), pusher))
+        }
+        _ => (None, Transport::Plaintext),
+    };
+    let links = Arc::new(Links::new(transport, members));
     let source = Arc::new(MeshSource {
         mesh: commands.clone(),
         guard: guard.clone(),
@@ -198,10 +220,16 @@ pub async fn run<S: Store + Vault>(
         revision: revision.clone(),
         watching: mesh.watching(),
         mesh: commands,
+        shards: shards.clone(),
+        passing: passing.clone(),
     };
+    let able = serve::able(mesh.accounts(), &guard, &own);
 
     if let Some(guard) = guard.clone() {
-        tasks.spawn_until_shutdown("expel", guard::expel(guard, server.streams().clone()));
+        tasks.spawn_until_shutdown(
+            "expel",
+            guard::expel(guard, server.streams().clone(), passing.clone()),
+        );
     }
     tasks.spawn_until_shutdown("metrics", metrics.clone().upkeep());
     tasks.spawn_until_shutdown("mesh", {
@@ -242,16 +270,41 @@ pub async fn run<S: Store + Vault>(
         .into(),
         since: model::Revision::default(),
     };
+    tasks.spawn_until_shutdown(
+        "rebalance",
+        shards::send_home(
+            shards.clone(),
+            links.clone(),
+            server.streams().clone(),
+            config.rebalance_period,
+        ),
+    );
+    let pass = Pass {
+        shards: shards.clone(),
+        links,
+        guard: guard.clone(),
+        passing: passing.clone(),
+    };
+    let routes = routes(&server, service, guard, pass).await;
+    let streams = server.streams().clone();
+    let replica = Replica {
+        store,
+        member,
+        ttl: config.member_ttl,
+        shards,
+        streams: streams.clone(),
+        passing,
+        drain: config.drain_period,
+    };
     tasks.spawn(
         "membership",
-        membership(store, member, config.member_ttl, shutdown.clone()),
+        replica.be(able, shutdown.clone(), end.clone()),
     );
-    let routes = routes(&server, service, guard).await;
-    let streams = server.streams().clone();
+    let stops = [shutdown, end.clone()];
     match own {
         None => {
             let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
-            tasks.spawn("xds", serve(incoming, routes, streams, shutdown.clone()));
+            tasks.spawn("xds", serve(incoming, routes, stops));
         }
         Some(own) => {
             let (accepted, connections) = mpsc::channel(ACCEPTED);
@@ -260,96 +313,16 @@ pub async fn run<S: Store + Vault>(
                 mtls::accept(listeners.grpc, own.serving, accepted),
             );
             let incoming = ReceiverStream::new(connections);
-            tasks.spawn("xds", serve(incoming, routes, streams, shutdown.clone()));
+            tasks.spawn("xds", serve(incoming, routes, stops));
         }
     }
     tasks.spawn("admin", {
         let router = telemetry::router(health, metrics);
-        let shutdown = shutdown.clone();
         async move {
             axum::serve(listeners.admin, router)
-                .with_graceful_shutdown(async move { shutdown.cancelled().await })
+                .with_graceful_shutdown(async move { end.cancelled().await })
                 .await
         }
     });
     Ok(tasks.run().await?)
-}
-
-/// Asks the store until it answers, with longer and longer pauses up to two seconds.
-async fn until_answered<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
-where
-    F: Future<Output = store::Result<T>>,
-{
-    let mut pause = Duration::from_millis(50);
-    loop {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(error) => warn!(%error, "cannot {what} yet; trying again"),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
-    }
-}
-
-/// Is a member while the service runs.
-async fn membership(
-    store: Arc<dyn Store>,
-    member: Member,
-    ttl: Duration,
-    shutdown: CancellationToken,
-) -> Result<(), store::Error> {
-    let join = || store.join(SERVICE, member.clone(), ttl);
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        membership = until_answered("register this replica", join) => {
-            shutdown.cancelled().await;
-            membership.leave().await;
-        }
-    }
-    Ok(())
-}
-
-/// xDS over gRPC and REST, the internal service, and gRPC's health protocol.
-async fn routes(server: &xds::Server, service: api::Service, guard: Option<Guard>) -> axum::Router {
-    let (reporter, grpc_health) = tonic_health::server::health_reporter();
-    reporter
-        .set_service_status("", tonic_health::ServingStatus::Serving)
-        .await;
-    let routes = server
-        .routes()
-        .add_service(PusherServer::new(service))
-        .add_service(grpc_health)
-        .into_axum_router()
-        .merge(server.rest());
-    match guard {
-        None => routes,
-        Some(guard) => routes.layer(from_fn_with_state(guard, guard::authorize)),
-    }
-}
-
-/// Serves on one port.
-async fn serve<C>(
-    connections: impl Stream<Item = std::io::Result<C>>,
-    routes: axum::Router,
-    streams: xds::Streams,
-    shutdown: CancellationToken,
-) -> Result<(), tonic::transport::Error>
-where
-    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
-{
-    let ending = shutdown.clone();
-    let serving = xds::keepalive(tonic::transport::Server::builder())
-        .accept_http1(true)
-        .add_routes(routes.into())
-        .serve_with_incoming_shutdown(connections, async move {
-            ending.cancelled().await;
-            streams.close_all(&tonic::Status::unavailable(
-                "this replica is shutting down; connect to another",
-            ));
-        });
-    tokio::select! {
-        ended = serving => ended,
-        // Watches and slow clients must not keep the process.
-        () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
-    }
 }

@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use model::{Key, Kind, Object};
-use store::Member;
+use store::{Member, rendezvous};
 
 use crate::app::App;
 use crate::credentials;
@@ -20,7 +20,6 @@ use crate::http::negotiate::Accept;
 use crate::http::query::{Params, invalid};
 use crate::http::status::{Result, Status};
 use crate::http::warning;
-use crate::rendezvous;
 use config::{Identified, Place};
 
 /// Where a pusher listens when none has registered yet.
@@ -126,10 +125,9 @@ async fn role(app: &App, workload: &Object) -> &'static str {
 
 /// The addresses of live members, the owner of this node first, the others in the order in which they would succeed it.
 fn addresses(members: &[Member], node: &str) -> Vec<String> {
-    let instances: Vec<&str> = members.iter().map(|m| m.instance.as_str()).collect();
-    rendezvous::order(node, &instances)
+    rendezvous::order(node, members)
         .into_iter()
-        .filter_map(|i| members.get(i)?.addresses.get("grpc").cloned())
+        .filter_map(|member| member.addresses.get("grpc").cloned())
         .collect()
 }
 

@@ -14,7 +14,7 @@ type Route = (
 );
 
 /// Every route of `/v1`.
-const ROUTES: [Route; 18] = [
+const ROUTES: [Route; 19] = [
     ("/v1/openapi.json", &["get"], "This document", &[], false),
     (
         "/v1/apply",
@@ -93,6 +93,13 @@ const ROUTES: [Route; 18] = [
         &["get"],
         "What was compiled for it",
         &["type"],
+        false,
+    ),
+    (
+        "/v1/shards",
+        &["get"],
+        "The pushers, and the proxies that each serves",
+        &[],
         false,
     ),
     (

@@ -135,7 +135,7 @@ fn namespace(id: &str) -> Option<&str> {
 }
 
 /// Whether the caller may read a proxy: by its namespace; one that names none is for those who may read all.
-fn sees(caller: &Caller, id: &str) -> bool {
+pub(super) fn sees(caller: &Caller, id: &str) -> bool {
     namespace(id).map_or_else(|| caller.sees_all(), |namespace| caller.sees(namespace))
 }
 

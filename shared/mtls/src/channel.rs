@@ -33,6 +33,15 @@ pub fn channel(
     };
     // The scheme says HTTP: TLS is the connector's.
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(wrong)?;
+    let endpoint = endpoint
+        .connect_timeout(connect_timeout)
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(5));
+    Ok(channel_to(&endpoint, config))
+}
+
+/// The same to an endpoint with settings of its own; its scheme is http, and TLS is added here.
+pub fn channel_to(endpoint: &Endpoint, config: Arc<ClientConfig>) -> Channel {
     let connector = TlsConnector::from(config);
     let connect = tower::service_fn(move |uri: Uri| {
         let connector = connector.clone();
@@ -45,9 +54,5 @@ pub fn channel(
             Ok::<_, std::io::Error>(TokioIo::new(stream))
         }
     });
-    Ok(endpoint
-        .connect_timeout(connect_timeout)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .connect_with_connector_lazy(connect))
+    endpoint.connect_with_connector_lazy(connect)
 }

@@ -12,7 +12,7 @@ mod material;
 mod own;
 
 pub use accept::{Connection, Serving, Stream, accept};
-pub use channel::{ChannelError, channel};
+pub use channel::{ChannelError, channel, channel_to};
 pub use leaf::{LeafError, leaf};
 pub use material::{Current, Material, MaterialError};
 pub use own::{IdentityFlags, Own};

@@ -20,6 +20,7 @@ mod kv;
 mod leader;
 mod members;
 pub mod memory;
+pub mod rendezvous;
 mod sets;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -31,5 +32,6 @@ mod watch;
 
 pub use keyspace::Keyspace;
 pub use kv::Limits;
+pub use members::follow_members;
 pub use types::*;
 pub use vault::{Area, Entries, Entry, Fence, Leadership, Vault, VaultError, VaultOp};

@@ -15,7 +15,36 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::keyspace::Keyspace;
 use crate::kv::{Fault, KeyValue, Kv, Txn, Write};
-use crate::{Member, Members, Membership, Result};
+use crate::{Member, Members, Membership, Result, Store};
+
+/// How long to wait before members that cannot be read are asked for again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Publishes the members of a service whenever they change, for ever. While the store is away the last known set stays.
+pub async fn follow_members(
+    store: Arc<dyn Store>,
+    service: &'static str,
+    publish: watch::Sender<Vec<Member>>,
+) {
+    loop {
+        match store.members(service).await {
+            Ok(mut sets) => {
+                while let Some(set) = sets.next().await {
+                    publish.send_if_modified(|present| {
+                        let changed = *present != set;
+                        *present = set;
+                        changed
+                    });
+                }
+                tracing::warn!(service, "the stream of members ended; asking again");
+            }
+            Err(error) => {
+                tracing::warn!(service, %error, "the members cannot be read; asking again");
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
 
 /// A membership and the task that keeps it.
 struct Leased<K> {

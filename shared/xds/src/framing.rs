@@ -53,24 +53,57 @@ impl<R: prost::Message + Default> Requests<R> {
             if let Some(request) = self.decode()? {
                 return Ok(Some(request));
             }
-            match self.body.frame().await {
-                // Trailers of a client mean nothing to gRPC.
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
-                    }
-                }
-                Some(Err(error)) => {
-                    return Err(Status::cancelled(format!("the client is gone: {error}")));
-                }
-                None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(Status::internal("the stream ends within a request")),
+            match self.read().await? {
+                true => {}
+                false if self.buffer.is_empty() => return Ok(None),
+                false => return Err(Status::internal("the stream ends within a request")),
+            }
+        }
+    }
+
+    /// The first request, what was read to have it, and what was not.
+    #[allow(clippy::result_large_err, reason = "tonic's error type")]
+    pub(crate) async fn first(mut self) -> Result<(R, Bytes, Body), Status> {
+        loop {
+            if let Some((request, _)) = self.whole()? {
+                return Ok((request, self.buffer.freeze(), self.body));
+            }
+            if !self.read().await? {
+                return Err(Status::invalid_argument(
+                    "the stream ends without a request",
+                ));
             }
         }
     }
 
     #[allow(clippy::result_large_err, reason = "tonic's error type")]
     fn decode(&mut self) -> Result<Option<R>, Status> {
+        let Some((request, end)) = self.whole()? else {
+            return Ok(None);
+        };
+        self.buffer = BytesMut::from(&self.buffer[end..]);
+        Ok(Some(request))
+    }
+
+    /// Reads some more; whether there was more.
+    #[allow(clippy::result_large_err, reason = "tonic's error type")]
+    async fn read(&mut self) -> Result<bool, Status> {
+        match self.body.frame().await {
+            // Trailers of a client mean nothing to gRPC.
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    self.buffer.extend_from_slice(&data);
+                }
+                Ok(true)
+            }
+            Some(Err(error)) => Err(Status::cancelled(format!("the client is gone: {error}"))),
+            None => Ok(false),
+        }
+    }
+
+    /// The request at the beginning of what was read, if it is whole, and where it ends.
+    #[allow(clippy::result_large_err, reason = "tonic's error type")]
+    fn whole(&self) -> Result<Option<(R, usize)>, Status> {
         let Some(mut head) = self.buffer.get(..HEAD) else {
             return Ok(None);
         };
@@ -89,8 +122,7 @@ impl<R: prost::Message + Default> Requests<R> {
         };
         let request = R::decode(message)
             .map_err(|e| Status::invalid_argument(format!("the request cannot be decoded: {e}")))?;
-        self.buffer = BytesMut::from(&self.buffer[HEAD + length..]);
-        Ok(Some(request))
+        Ok(Some((request, HEAD + length)))
     }
 }
 

@@ -65,6 +65,19 @@ const SERVICES: [(ResourceType, &str, &str); ResourceType::COUNT] = [
     ),
 ];
 
+/// The service of aggregated streams, and what its methods are called after `Stream` and `Delta`.
+const ADS: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+const ALL: &str = "AggregatedResources";
+
+/// What the streams of a service are called after `Stream` and `Delta`, if it is one of ours.
+pub(crate) fn noun(service: &str) -> Option<&'static str> {
+    let own = || SERVICES.iter().find(|(_, name, _)| *name == service);
+    match service {
+        ADS => Some(ALL),
+        _ => own().map(|(_, _, noun)| *noun),
+    }
+}
+
 /// An xDS server on a source of snapshots. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
@@ -129,14 +142,13 @@ impl Server {
 
     /// The gRPC services, for `tonic::transport::Server::builder().add_routes(…)`.
     pub fn routes(&self) -> Routes {
-        let ads = "/envoy.service.discovery.v3.AggregatedDiscoveryService";
         let mut router = axum::Router::new()
             .route(
-                &format!("{ads}/StreamAggregatedResources"),
+                &format!("/{ADS}/Stream{ALL}"),
                 self.stream::<DiscoveryRequest>(None),
             )
             .route(
-                &format!("{ads}/DeltaAggregatedResources"),
+                &format!("/{ADS}/Delta{ALL}"),
                 self.stream::<DeltaDiscoveryRequest>(None),
             );
         for (ty, service, noun) in SERVICES {
@@ -229,7 +241,7 @@ fn open<R: AnyRequest>(
 
 /// Who opened a stream, from what the transport and interceptors attached. Over TLS, whoever terminates it attaches the
 /// address.
-pub(crate) fn peer(extensions: http::Extensions) -> Peer {
+pub fn peer(extensions: http::Extensions) -> Peer {
     let address = extensions
         .get::<TcpConnectInfo>()
         .and_then(TcpConnectInfo::remote_addr);

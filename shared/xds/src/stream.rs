@@ -19,7 +19,7 @@ use crate::session::{Event, Refusal, Session, Variant};
 use crate::{ResourceType, Snapshots};
 
 /// How long a client may take for its first request.
-const FIRST_REQUEST: Duration = Duration::from_secs(15);
+pub(crate) const FIRST_REQUEST: Duration = Duration::from_secs(15);
 
 /// A request of one of the variants.
 pub(crate) trait AnyRequest: prost::Message + Default + 'static {
@@ -61,10 +61,12 @@ pub(crate) struct Stream<R> {
 impl<R: AnyRequest> Stream<R> {
     /// Runs the stream to its end.
     pub(crate) async fn run(mut self) {
-        let mut closed = self.closed.clone();
+        let (mut closed, outbound) = (self.closed.clone(), self.outbound.clone());
         let end = tokio::select! {
             end = self.serve() => end,
             status = asked_to_close(&mut closed) => Err(status),
+            // Nobody reads what is sent any more.
+            () = outbound.closed() => Ok(()),
         };
         if let Err(status) = end {
             debug!(stream = self.info.id, code = ?status.code(), message = status.message(), "stream ends");

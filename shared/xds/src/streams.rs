@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use envoy_types::pb::envoy::config::core::v3::Node;
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -68,6 +69,12 @@ impl Streams {
     /// All open streams, by id.
     pub fn list(&self) -> Vec<StreamStatus> {
         self.open().values().map(Entry::status).collect()
+    }
+    /// The open streams whose first request came, and their nodes.
+    pub fn nodes(&self) -> Vec<(u64, Arc<Node>)> {
+        let open = self.open();
+        let node = |(id, entry): (&u64, &Entry)| Some((*id, entry.stream.node.clone()?));
+        open.iter().filter_map(node).collect()
     }
     /// One open stream.
     pub fn get(&self, id: u64) -> Option<StreamStatus> {

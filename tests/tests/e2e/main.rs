@@ -26,6 +26,7 @@ mod paths;
 mod probes;
 mod runtime;
 mod scale;
+mod shards;
 mod sidecars;
 mod site;
 mod transparent;

@@ -1,0 +1,164 @@
+//! The two directions of a passed stream: requests, whose beginning can be sent twice, and responses, which end with a status
+//! whatever happens to the link.
+//!
+//! *Invariant:* of the client's body, nothing but its beginning is sent before the owner has answered.
+
+use std::convert::Infallible;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+use tokio::sync::{oneshot, watch};
+use tonic::Status;
+
+use super::origin::End;
+
+/// A client's body whose beginning was read.
+pub(crate) struct First {
+    bytes: Bytes,
+    rest: Body,
+}
+
+impl First {
+    pub(crate) fn new(bytes: Bytes, rest: Body) -> Self {
+        Self { bytes, rest }
+    }
+
+    /// A body that begins with what was read, and goes on when it is given the rest.
+    pub(crate) fn apart(&self) -> (Body, oneshot::Sender<Body>) {
+        let (go_on, rest) = oneshot::channel();
+        let replay = Replay {
+            first: Some(self.bytes.clone()),
+            rest: Rest::Waits(rest),
+        };
+        (Body::new(replay), go_on)
+    }
+
+    /// What was not read yet.
+    pub(crate) fn take_rest(&mut self) -> Body {
+        std::mem::take(&mut self.rest)
+    }
+
+    /// All of it.
+    pub(crate) fn whole(self) -> Body {
+        Body::new(Replay {
+            first: Some(self.bytes),
+            rest: Rest::Here(self.rest),
+        })
+    }
+}
+
+struct Replay {
+    first: Option<Bytes>,
+    rest: Rest,
+}
+
+enum Rest {
+    Waits(oneshot::Receiver<Body>),
+    Here(Body),
+}
+
+impl http_body::Body for Replay {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if let Rest::Waits(rest) = &mut self.rest {
+            let gone =
+                |_| axum::Error::new(std::io::Error::other("the stream is served elsewhere"));
+            match ready!(Pin::new(rest).poll(context)).map_err(gone) {
+                Ok(rest) => self.rest = Rest::Here(rest),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+        match &mut self.rest {
+            Rest::Here(rest) => Pin::new(rest).poll_frame(context),
+            Rest::Waits(_) => Poll::Pending,
+        }
+    }
+}
+
+/// Responses that end when the server says so, when the link breaks, and when they are told to.
+pub(crate) struct Relay<T> {
+    body: Option<Body>,
+    end: End,
+    /// Kept for as long as the stream is open.
+    _held: T,
+}
+
+impl<T> Relay<T> {
+    pub(crate) fn new(body: Body, end: End, held: T) -> Self {
+        Self {
+            body: Some(body),
+            end,
+            _held: held,
+        }
+    }
+}
+
+/// The status that somebody closes a stream with.
+pub(crate) fn asked_to_close(mut closed: watch::Receiver<Option<Status>>) -> End {
+    Box::pin(async move {
+        match closed.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(status)) => status.clone(),
+            _ => Status::unavailable("the stream is not passed on any more"),
+        }
+    })
+}
+
+/// A response that ends with this status, if it is still open then.
+pub(crate) fn until(response: Response, end: Option<End>) -> Response {
+    match end {
+        None => response,
+        Some(end) => response.map(|body| Body::new(Relay::new(body, end, ()))),
+    }
+}
+
+impl<T: Unpin + Send + 'static> http_body::Body for Relay<T> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let relay = &mut *self;
+        let Some(body) = &mut relay.body else {
+            return Poll::Ready(None);
+        };
+        // First, or a busy stream would never end.
+        let status = match relay.end.as_mut().poll(context) {
+            Poll::Ready(status) => status,
+            Poll::Pending => match ready!(Pin::new(body).poll_frame(context)) {
+                Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+                None => return Poll::Ready(None),
+                Some(Err(_)) => Status::unavailable(
+                    "the replica that served this stream is lost; connect again",
+                ),
+            },
+        };
+        // Whoever wrote the body learns that nobody reads it any more.
+        relay.body = None;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers(&status)))))
+    }
+}
+
+/// A status as gRPC ends a stream with it.
+fn trailers(status: &Status) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    if status.add_header(&mut map).is_err() {
+        map.insert(Status::GRPC_STATUS, http::HeaderValue::from_static("13"));
+    }
+    map
+}
