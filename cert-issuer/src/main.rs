@@ -50,13 +50,15 @@ async fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
     // Only fails if there is one already, which would do.
     drop(rustls::crypto::ring::default_provider().install_default());
-    telemetry::init(&flags.log)?;
+    let traces = telemetry::init(&flags.log, "cert-issuer")?;
     let store = Arc::new(EtcdStore::new(flags.etcd.config()));
     let (authority, step) = match flags.command {
         Command::Serve(config) => {
             let listeners = Listeners::bind(&config).await?;
             let shutdown = telemetry::shutdown_signal();
-            return Ok(cert_issuer::run(config, listeners, store, shutdown).await?);
+            let ended = cert_issuer::run(config, listeners, store, shutdown).await;
+            traces.end().await;
+            return Ok(ended?);
         }
         Command::Credential(flags) => return credential::make(&flags, &*store).await,
         Command::Reencrypt(authority) => (authority, None),
@@ -73,5 +75,6 @@ async fn main() -> anyhow::Result<()> {
         None => drop(ca.reencrypt().await?),
     }
     tracing::info!("done");
+    traces.end().await;
     Ok(())
 }

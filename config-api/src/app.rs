@@ -10,6 +10,7 @@ use std::time::Duration;
 use model::{Key, Kind, Object, Revision};
 use serde_json::Value;
 use store::{Author, Entries, Member, Op, Store, Vault};
+use telemetry::trace::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,7 @@ use crate::http::limits::Limits;
 use crate::http::status::Status;
 use crate::liveness::{Beat, Peers};
 use crate::pushers::Pushers;
+use crate::trace;
 use crate::view::View;
 
 /// How long the view may take to show what this replica wrote, before an answer is given without it.
@@ -45,13 +47,17 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Commits, and remembers the revision so that the view can be waited for.
+    /// Commits in a span of its own, and remembers the revision so that the view can be waited for.
     pub(crate) async fn commit(&self, ops: Vec<Op>, author: Author) -> store::Result<Revision> {
         let exposed = ops.iter().any(|op| {
             matches!(op, Op::Put { object, .. } if object.kind.is_secret() && object.spec.get("privateKey").is_some())
         });
         assert!(!exposed, "a private key is sealed before it is written");
-        let revision = self.store.commit(ops, author).await?;
+        let (cx, author) = trace::transaction(&ops, author);
+        let outcome = self.store.commit(ops, author).with_context(cx.clone());
+        let outcome = outcome.await;
+        trace::committed(&cx, &outcome);
+        let revision = outcome?;
         self.committed.fetch_max(revision.0, Ordering::Relaxed);
         Ok(revision)
     }

@@ -12,7 +12,6 @@ mod oidc;
 mod peer;
 mod tokens;
 
-use http::HeaderMap;
 use store::Author;
 
 use crate::access::{self, Act, Rights, Role};
@@ -36,27 +35,24 @@ pub(crate) struct Caller {
     pub(crate) groups: Vec<String>,
     /// What they may do.
     pub(crate) rights: Rights,
-    /// The request's W3C trace context, if it has a valid one.
-    pub(crate) traceparent: Option<String>,
 }
 
 impl Caller {
     /// Somebody who may do everything: nobody is authenticated, or another replica has asked already.
-    fn anywhere(who: String, traceparent: Option<String>) -> Self {
+    fn anywhere(who: String) -> Self {
         Self {
             who,
             groups: Vec::new(),
             rights: Rights::Open,
-            traceparent,
         }
     }
 
-    /// The author of a write by this caller.
+    /// The author of a write by this caller; the transaction adds its trace context.
     pub(crate) fn author(&self, verb: &str) -> Author {
         Author {
             who: self.who.clone(),
             verb: verb.to_owned(),
-            traceparent: self.traceparent.clone(),
+            ..Author::default()
         }
     }
 
@@ -73,25 +69,5 @@ impl Caller {
     /// Whether the caller may read what is in every namespace.
     pub(crate) fn sees_all(&self) -> bool {
         self.rights.role(None) >= Some(Role::Viewer)
-    }
-}
-
-/// The `traceparent` header if it is well-formed: `00-<32 hex>-<16 hex>-<2 hex>`.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &&str, length: usize| {
-        part.len() == length
-            && part
-                .chars()
-                .all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
-    };
-    match parts.as_slice() {
-        [version, trace, span, flags]
-            if hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2) =>
-        {
-            Some(text.to_owned())
-        }
-        _ => None,
     }
 }

@@ -20,6 +20,7 @@ mod pushers;
 mod reload;
 mod secrets;
 mod server;
+mod trace;
 mod v1;
 mod view;
 

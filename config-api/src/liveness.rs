@@ -173,7 +173,7 @@ impl Keeper {
             let author = Author {
                 who: SERVICE.into(),
                 verb: "heartbeat".into(),
-                traceparent: None,
+                ..Author::default()
             };
             let ops = batch
                 .iter()

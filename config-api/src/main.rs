@@ -21,12 +21,14 @@ struct Flags {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
-    telemetry::init(&flags.log)?;
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("the process has a TLS provider already"))?;
+    let traces = telemetry::init(&flags.log, "config-api")?;
     let store = Arc::new(EtcdStore::new(flags.etcd.config()));
     let server = Server::bind(flags.config, store).await?;
     tracing::info!(address = %server.address(), "listening");
-    Ok(server.run(telemetry::shutdown_signal()).await?)
+    let ended = server.run(telemetry::shutdown_signal()).await;
+    traces.end().await;
+    Ok(ended?)
 }

@@ -31,7 +31,7 @@ use crate::identity::{Followers, Gate, Guard, PROOF, Proof};
 use crate::liveness::{self, Freeze, Peers};
 use crate::pushers::{self, Pushers, Transport};
 use crate::view::{self, View};
-use crate::{credentials, identity, k8s, modes, v1};
+use crate::{credentials, identity, k8s, modes, trace, v1};
 
 /// The service could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -331,6 +331,7 @@ fn router(app: &Arc<App>, guard: Guard, health: Health, metrics: Metrics) -> Rou
         .layer(from_fn_with_state(app.limits.clone(), limits::bound))
         .layer(CatchPanicLayer::custom(limits::panicked))
         .layer(from_fn(limits::observe))
+        .layer(from_fn(trace::traced))
 }
 
 /// Says whether there is anybody to bring policy to Envoys. Policy is taken all the same: it is not lost.

@@ -13,6 +13,7 @@ pub mod load;
 pub mod mesh;
 pub mod namespace;
 pub mod net;
+pub mod otlp;
 pub mod process;
 pub mod run;
 pub mod stack;

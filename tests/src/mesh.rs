@@ -79,6 +79,8 @@ pub struct Options<'a> {
     pub issuer: Option<&'a [&'a str]>,
     /// Whether the services log everything there is to say.
     pub trace: bool,
+    /// What the services find in their environment.
+    pub environment: &'a [(&'a str, String)],
 }
 
 impl Mesh {
@@ -115,6 +117,7 @@ impl Mesh {
         let run = Run::temporary(name)?;
         let etcd = stack::etcd(&run, "etcd", net.at(1, 2379), &run.path("etcd")).await?;
         let run = if options.trace { run.tracing() } else { run };
+        let run = run.with_environment(options.environment);
         let store = Self::store(&net);
         let credentials = run.path(CREDENTIALS);
         let mut issuer = None;

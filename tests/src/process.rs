@@ -3,6 +3,7 @@
 //! Each runs in a process group of its own (Ctrl-C on a terminal reaches only the harness) and asks the kernel, by
 //! `setpriv --pdeathsig`, to be killed when the harness dies. *Invariant:* nothing is signalled but by its pid.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -21,12 +22,16 @@ use crate::wait;
 /// How long a process may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// Variables of a process, beside those of the harness.
+pub type Environment = BTreeMap<String, String>;
+
 /// A running child process.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     program: PathBuf,
     args: Vec<String>,
+    environment: Environment,
     child: Mutex<Child>,
     log: PathBuf,
 }
@@ -37,12 +42,27 @@ impl Process {
     /// # Errors
     /// If the log cannot be opened or the program not be started.
     pub fn start(name: &str, program: &Path, args: &[String], log: &Path) -> Result<Self> {
-        let child = Mutex::new(spawn(name, program, args, log)?);
+        Self::start_in(name, program, args, &Environment::new(), log)
+    }
+
+    /// The same with further variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_in(
+        name: &str,
+        program: &Path,
+        args: &[String],
+        environment: &Environment,
+        log: &Path,
+    ) -> Result<Self> {
+        let child = Mutex::new(spawn(name, program, args, environment, log)?);
         let (name, program, args) = (name.to_owned(), program.to_owned(), args.to_owned());
         Ok(Self {
             name,
             program,
             args,
+            environment: environment.clone(),
             child,
             log: log.to_owned(),
         })
@@ -53,7 +73,15 @@ impl Process {
     /// # Errors
     /// As [`Process::start`].
     pub fn start_again(&self) -> Result<()> {
-        let child = spawn(&self.name, &self.program, &self.args, &self.log)?;
+        let Self {
+            name,
+            program,
+            args,
+            environment,
+            log,
+            ..
+        } = self;
+        let child = spawn(name, program, args, environment, log)?;
         *self.child() = child;
         Ok(())
     }
@@ -186,14 +214,21 @@ impl Drop for Process {
     }
 }
 
-fn spawn(name: &str, program: &Path, args: &[String], log: &Path) -> Result<Child> {
+fn spawn(
+    name: &str,
+    program: &Path,
+    args: &[String],
+    environment: &Environment,
+    log: &Path,
+) -> Result<Child> {
     let out = File::options().create(true).append(true).open(log);
     let out = out.with_context(|| format!("opening {}", log.display()))?;
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", "--"])
         .arg(program)
-        .args(args);
+        .args(args)
+        .envs(environment);
     command
         .process_group(0)
         .stdin(Stdio::null())

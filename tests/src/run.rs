@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::process::Environment;
+
 /// A directory for logs and data. Removed when dropped, unless it was named by the caller or the thread is panicking,
 /// when its logs are what one wants to read.
 #[derive(Debug)]
@@ -13,6 +15,8 @@ pub struct Run {
     dir: PathBuf,
     temporary: bool,
     trace: bool,
+    /// What services find in their environment.
+    pub(crate) environment: Environment,
 }
 
 impl Run {
@@ -20,6 +24,16 @@ impl Run {
     #[must_use]
     pub fn tracing(mut self) -> Self {
         self.trace = true;
+        self
+    }
+
+    /// The same, where services find these variables in their environment, as well.
+    #[must_use]
+    pub fn with_environment(mut self, variables: &[(&str, String)]) -> Self {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()));
+        self.environment.extend(variables);
         self
     }
 
@@ -45,6 +59,7 @@ impl Run {
             dir,
             temporary: true,
             trace: false,
+            environment: Environment::new(),
         })
     }
 
@@ -58,6 +73,7 @@ impl Run {
             dir: dir.to_owned(),
             temporary: false,
             trace: false,
+            environment: Environment::new(),
         })
     }
 

@@ -249,7 +249,8 @@ async fn service(
 ) -> Result<Process> {
     let log = run.path(&format!("{name}.log"));
     let args = [args, &run.log_flags()].concat();
-    let process = Process::start(name, &binaries::built(program)?, &args, &log)?;
+    let program = binaries::built(program)?;
+    let process = Process::start_in(name, &program, &args, &run.environment, &log)?;
     process.listens(listens, PATIENCE).await?;
     Ok(process)
 }

@@ -23,9 +23,11 @@ async fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
     // Only fails if there is one already, which would do.
     drop(rustls::crypto::ring::default_provider().install_default());
-    telemetry::init(&flags.log)?;
+    let traces = telemetry::init(&flags.log, "xds-pusher")?;
     flags.config.check().map_err(anyhow::Error::msg)?;
     let store = Arc::new(EtcdStore::new(flags.etcd.config()));
     let listeners = Listeners::bind(&flags.config).await?;
-    Ok(xds_pusher::run(flags.config, listeners, store, telemetry::shutdown_signal()).await?)
+    let ended = xds_pusher::run(flags.config, listeners, store, telemetry::shutdown_signal()).await;
+    traces.end().await;
+    Ok(ended?)
 }

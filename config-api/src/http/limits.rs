@@ -53,7 +53,7 @@ fn too_many(what: &str) -> Status {
 }
 
 /// Probes and scrapes are answered however busy the service is.
-fn is_exempt(path: &str) -> bool {
+pub(crate) fn is_exempt(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz" | "/healthz" | "/metrics")
 }
 

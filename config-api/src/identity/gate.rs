@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::oidc::{Fetcher, Oidc, Origin, Refusal, Settings};
 use super::tokens::Tokens;
-use super::{ANONYMOUS, Caller, Subject, peer, traceparent};
+use super::{ANONYMOUS, Caller, Subject, peer};
 use crate::access::Grants;
 use crate::config::{AccessConfig, AccessError};
 use crate::http::serve::Connection;
@@ -115,21 +115,19 @@ impl Gate {
 
     /// Who calls. `peers` are the live replicas of this service.
     pub(super) async fn caller(&self, parts: &Parts, peers: &[Member]) -> Result<Caller, Status> {
-        let traceparent = traceparent(&parts.headers);
         let Some(grants) = &self.grants else {
             // What another replica authenticated is taken over; here everybody may claim to be anybody.
             let who = peer::forwarded(&parts.headers, peers).unwrap_or_else(|| ANONYMOUS.into());
-            return Ok(Caller::anywhere(who, traceparent));
+            return Ok(Caller::anywhere(who));
         };
         if let Some(who) = forwarded_heartbeat(parts, peers) {
-            return Ok(Caller::anywhere(who, traceparent));
+            return Ok(Caller::anywhere(who));
         }
         let subject = self.subject(parts).await?;
         Ok(Caller {
             rights: grants.get().rights(&subject),
             who: subject.name,
             groups: subject.groups,
-            traceparent,
         })
     }
 

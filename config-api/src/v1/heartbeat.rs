@@ -10,12 +10,13 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, Method, Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use model::{Key, Kind, Object};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::Member;
+use telemetry::trace::{Carried, Context};
 use tokio::sync::oneshot;
 
 use crate::app::App;
@@ -203,11 +204,16 @@ async fn forward(
         .timeout(app.config.request_timeout / 2)
         .header(FORWARDED, app.peers.proof.token())
         .header(CALLER, caller.who.as_bytes());
-    for name in [
-        header::CONTENT_TYPE,
-        header::ACCEPT,
-        HeaderName::from_static("traceparent"),
+    let carried = Carried::of(&Context::current());
+    for (name, value) in [
+        ("traceparent", carried.traceparent),
+        ("tracestate", carried.tracestate),
     ] {
+        if let Some(value) = value {
+            request = request.header(name, value);
+        }
+    }
+    for name in [header::CONTENT_TYPE, header::ACCEPT] {
         if let Some(value) = parts.headers.get(&name) {
             request = request.header(name, value);
         }

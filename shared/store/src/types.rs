@@ -50,9 +50,12 @@ pub struct Author {
     pub who: String,
     /// What was asked: `PUT virtualservices/default/reviews`, `apply`, `rollback` …
     pub verb: String,
-    /// W3C trace context of the request.
+    /// W3C trace context of the span that wrote it: what it leads to continues the trace.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceparent: Option<String>,
+    /// What vendors added to it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tracestate: Option<String>,
 }
 
 /// One change to one resource, in a change record.

@@ -1,4 +1,4 @@
-//! What every service needs around its work: logs, metrics, health and an orderly end.
+//! What every service needs around its work: logs, traces, metrics, health and an orderly end.
 //!
 //! A service calls [`init`] once, hands [`Health`] to its parts, serves [`router`], and runs its parts under [`Tasks`].
 //!
@@ -8,6 +8,7 @@ mod health;
 mod log;
 mod metrics;
 mod tasks;
+pub mod trace;
 
 use axum::Router;
 
@@ -15,6 +16,7 @@ pub use health::{Check, Health};
 pub use log::{Format, InitError, LogOptions, init};
 pub use metrics::Metrics;
 pub use tasks::{TaskError, Tasks, shutdown_signal};
+pub use trace::Traces;
 
 /// `/livez`, `/readyz` and `/metrics` of one service.
 pub fn router(health: Health, metrics: Metrics) -> Router {

@@ -29,6 +29,7 @@ mod scale;
 mod shards;
 mod sidecars;
 mod site;
+mod trace;
 mod transparent;
 mod trust;
 mod up;

@@ -115,7 +115,7 @@ proptest! {
             id: Uuid::now_v7(),
             revision: Revision(7),
             time: "2026-01-02T03:04:05Z".into(),
-            author: Author { who: "w".into(), verb: "v".into(), traceparent: None },
+            author: Author { who: "w".into(), verb: "v".into(), ..Author::default() },
             edits: vec![Edit { key: object.key(), before: Some(expected.clone()), after: Some(expected) }],
             liveness: vec![Turn { namespace: "n".into(), name: "w".into(), up: false }],
         };

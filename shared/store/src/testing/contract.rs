@@ -143,7 +143,7 @@ fn by(who: &str) -> Author {
     Author {
         who: who.into(),
         verb: "test".into(),
-        traceparent: None,
+        ..Author::default()
     }
 }
 

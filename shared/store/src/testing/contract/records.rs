@@ -12,6 +12,7 @@ pub async fn history_is_newest_first(rig: &dyn Rig) {
         who: "alice".into(),
         verb: "PUT virtualservices/default/a".into(),
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+        tracestate: Some("vendor=1".into()),
     };
     let first = commit(&store, [create(route("a", 1)), create(route("b", 1))]).await;
     let second = store
