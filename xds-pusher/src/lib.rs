@@ -18,6 +18,7 @@ mod serve;
 mod shards;
 mod source;
 mod state;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,11 +150,13 @@ pub async fn run<S: Store + Vault>(
     });
     let (tell, told) = mpsc::unbounded_channel();
     let tell = (!config.insecure_plaintext_xds).then_some(tell);
+    let (tracer, heard) = trace::Tracer::new().unzip();
     let mesh = Mesh::new(
         compiler,
         Freshness::new(store.clone()),
         &health,
         tell.clone(),
+        tracer.clone(),
     );
     let revision = mesh.revision();
     let (commands, inbox) = mpsc::channel(COMMANDS);
@@ -212,7 +215,10 @@ pub async fn run<S: Store + Vault>(
     let server = xds::Server::new(source)
         .identifier(&instance)
         .load_timeout(LOAD)
-        .callbacks(Arc::new(observe::Observer { tell }))
+        .callbacks(Arc::new(observe::Observer {
+            tell,
+            tracer: tracer.clone(),
+        }))
         .options(|options| options.late_removal = !config.unsafe_remove_early);
     let service = api::Service {
         instance: instance.clone(),
@@ -229,6 +235,13 @@ pub async fn run<S: Store + Vault>(
         tasks.spawn_until_shutdown(
             "expel",
             guard::expel(guard, server.streams().clone(), passing.clone()),
+        );
+    }
+    if let (Some(tracer), Some(heard)) = (tracer, heard) {
+        let streams = server.streams().clone();
+        tasks.spawn(
+            "traces",
+            trace::run(tracer, heard, streams, shutdown.clone()),
         );
     }
     tasks.spawn_until_shutdown("metrics", metrics.clone().upkeep());

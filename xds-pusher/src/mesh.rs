@@ -23,6 +23,7 @@ use crate::freshness::Freshness;
 use crate::guard::Accounts;
 use crate::modes::{self, Tell, Told};
 use crate::state::State;
+use crate::trace::{self, Expected, Tracer, Write};
 
 /// How long a stream waits for a state as new as the store's when it opened; then it is served what there is.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -80,6 +81,8 @@ pub(crate) struct Mesh {
     held: HashMap<ProxyId, Held>,
     freshness: Arc<Freshness>,
     turns: FuturesUnordered<BoxFuture<'static, Turn>>,
+    /// Absent without a collector of traces.
+    tracer: Option<Tracer>,
     store_check: Check,
     config_check: Check,
 }
@@ -90,6 +93,7 @@ impl Mesh {
         freshness: Freshness,
         health: &telemetry::Health,
         tell: Option<Tell>,
+        tracer: Option<Tracer>,
     ) -> Self {
         Self {
             compiler,
@@ -103,6 +107,7 @@ impl Mesh {
             held: HashMap::new(),
             freshness: Arc::new(freshness),
             turns: FuturesUnordered::new(),
+            tracer,
             store_check: health.check("etcd", "the policy is not loaded yet"),
             config_check: health.check("config", "the policy is not loaded yet"),
         }
@@ -154,7 +159,7 @@ impl Mesh {
 
     /// Applies what came together as one change, so that a burst is compiled once and an idle mesh is never waited for.
     fn apply(&mut self, events: Vec<Event>) {
-        let mut changes = Vec::new();
+        let (mut changes, mut writes) = (Vec::new(), Vec::new());
         let mut revision = *self.revision.borrow();
         for event in events {
             match event {
@@ -171,9 +176,10 @@ impl Mesh {
                 Event::Changes {
                     revision: at,
                     changes: new,
-                    ..
+                    authors,
                 } => {
                     revision = at;
+                    writes.push(Write::of(at, &new, &authors));
                     changes.extend(
                         new.into_iter()
                             .filter_map(|change| self.state.change(change)),
@@ -204,7 +210,7 @@ impl Mesh {
                 !same
             });
         }
-        self.compile(revision, changes);
+        self.compile(revision, changes, &writes);
     }
 
     /// Takes over what proxies run of mutual TLS.
@@ -212,10 +218,12 @@ impl Mesh {
         let changes = modes::changes(self.modes.as_ref().unwrap_or(&Entries::default()), &set);
         self.modes = Some(set);
         let revision = *self.revision.borrow();
-        self.compile(revision, changes);
+        self.compile(revision, changes, &[]);
     }
 
-    fn compile(&mut self, revision: Revision, changes: Vec<compile::Change>) {
+    fn compile(&mut self, revision: Revision, changes: Vec<compile::Change>, writes: &[Write]) {
+        let traced = trace::begin(writes);
+        let _current = traced.as_ref().map(|traced| traced.context().attach());
         let begun = std::time::Instant::now();
         let count = changes.len();
         let applied = self.compiler.apply(revision, changes);
@@ -226,11 +234,30 @@ impl Mesh {
                 .increment(applied.counters.units_recompiled);
             debug!(%revision, changes = count, proxies = applied.changed.len(), ?elapsed, "compiled");
         }
+        if let Some(traced) = &traced {
+            traced.compiled(&applied);
+            let expected = || self.expected(&applied.changed);
+            traced.push(self.tracer.as_ref(), revision, expected);
+        }
         self.revision.send_replace(revision);
         for id in applied.changed {
             self.publish(id);
         }
         self.release(Instant::now());
+    }
+
+    /// Who is about to be shown a new snapshot.
+    fn expected(&self, changed: &[ProxyId]) -> Vec<Expected> {
+        let shown = changed.iter().filter(|id| !self.held.contains_key(id));
+        let expected = shown.filter_map(|id| {
+            let (class, revision) = self.compiler.place(*id)?;
+            Some(Expected {
+                node: self.subscribers.get(id)?.node.clone(),
+                class,
+                revision,
+            })
+        });
+        expected.collect()
     }
 
     fn answer(&mut self, command: Command) {

@@ -1,15 +1,18 @@
-//! Counts what happens on streams.
+//! Counts what happens on streams, and tells those who follow it.
 
 use metrics::{counter, gauge};
 use xds::session::Event;
 use xds::{Callbacks, Request, ResourceType, StreamInfo};
 
 use crate::modes::{Tell, Told};
+use crate::trace::Tracer;
 
 /// Callbacks that count, and tell what proxies acknowledge.
 pub(crate) struct Observer {
     /// Absent without identities.
     pub(crate) tell: Option<Tell>,
+    /// Absent without a collector of traces.
+    pub(crate) tracer: Option<Tracer>,
 }
 
 impl Callbacks for Observer {
@@ -18,8 +21,11 @@ impl Callbacks for Observer {
         Ok(())
     }
 
-    fn on_stream_closed(&self, _: &StreamInfo) {
+    fn on_stream_closed(&self, stream: &StreamInfo) {
         gauge!("weft_xds_streams").decrement(1.0);
+        if let Some(tracer) = &self.tracer {
+            tracer.closed(stream);
+        }
     }
 
     fn on_request(&self, _: &StreamInfo, request: Request<'_>) -> Result<(), tonic::Status> {
@@ -29,7 +35,10 @@ impl Callbacks for Observer {
         Ok(())
     }
 
-    fn on_response(&self, _: &StreamInfo, response: &xds::session::Response) {
+    fn on_response(&self, stream: &StreamInfo, response: &xds::session::Response) {
+        if let Some(tracer) = &self.tracer {
+            tracer.sent(stream, response);
+        }
         let ty = acronym(response.ty());
         counter!("weft_xds_responses_total", "type" => ty).increment(1);
         counter!("weft_xds_resources_total", "type" => ty)
@@ -37,6 +46,9 @@ impl Callbacks for Observer {
     }
 
     fn on_event(&self, stream: &StreamInfo, event: &Event) {
+        if let Some(tracer) = &self.tracer {
+            tracer.event(stream, event);
+        }
         match event {
             Event::Ack { ty, revision } => {
                 counter!("weft_xds_acks_total", "type" => acronym(*ty)).increment(1);

@@ -230,6 +230,14 @@ impl Compiler {
         Some(Arc::new(Snapshot::layered(shared, state.own.snapshot())))
     }
 
+    /// The number of a connected proxy's class, and the revision of its snapshot.
+    pub fn place(&self, id: ProxyId) -> Option<(u64, i64)> {
+        let state = self.proxies.get(&id)?;
+        let shared = self.classes.get(&state.class)?.layer.snapshot();
+        let revision = shared.revision().max(state.own.snapshot().revision());
+        Some((u64::from(state.class.0), revision))
+    }
+
     /// Which mode of mutual TLS the [`snapshot`](Self::snapshot) of a sidecar has compiled into each port of its workload, by
     /// which policy. Whoever publishes [`Change::Mtls`] does so when the sidecar has acknowledged that snapshot. Empty
     /// without identities.

@@ -25,7 +25,10 @@ use tracing::warn;
 pub use opentelemetry::trace::{
     FutureExt, Link, Span, SpanContext, SpanKind, SpanRef, TraceContextExt,
 };
-pub use opentelemetry::{Context, KeyValue, Value};
+pub use opentelemetry::{Context, ContextGuard, KeyValue, Value};
+
+/// How many links a span may have: what merges many writes links all of them.
+const LINKS: u32 = 1024;
 
 /// Whether spans go anywhere.
 static EXPORTED: AtomicBool = AtomicBool::new(false);
@@ -42,6 +45,9 @@ impl Traces {
         }
         let resource = resource(service);
         let mut provider = SdkTracerProvider::builder().with_resource(resource.clone());
+        if std::env::var_os("OTEL_SPAN_LINK_COUNT_LIMIT").is_none() {
+            provider = provider.with_max_links_per_span(LINKS);
+        }
         let mut worker = None;
         if wanted() {
             let mut exporter = opentelemetry_otlp::SpanExporter::builder().build()?;

@@ -92,6 +92,14 @@ impl Streams {
         };
         open.values().filter(of).map(Entry::status).collect()
     }
+    /// The revision that the client of a stream runs of everything that it subscribed to; `None` while it has not answered
+    /// for a type of that.
+    pub fn acked(&self, id: u64) -> Option<i64> {
+        let open = self.open();
+        let types = open.get(&id)?.types.values();
+        let subscribed = types.filter(|status| status.wildcard || status.names > 0);
+        subscribed.map(|status| status.acked).min().flatten()
+    }
     /// The newest snapshot of a stream.
     pub fn snapshot(&self, id: u64) -> Option<Arc<Snapshot>> {
         self.open().get(&id)?.snapshots.as_ref()?.borrow().clone()
