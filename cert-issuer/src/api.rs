@@ -3,6 +3,7 @@
 //! *Invariant:* what is signed names the caller's own identity; no request says whose.
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router, body::Bytes};
@@ -17,6 +18,7 @@ use ring::rand::SystemRandom;
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 use serde_json::json;
+use telemetry::trace::Context;
 use tonic::{Request, Response, Status};
 use tracing::error;
 
@@ -25,10 +27,14 @@ use crate::ca::{Current, chain};
 use crate::caller::{Caller, refusal, rest};
 use crate::key::PublicKey;
 use crate::sds::renewal;
+use crate::trace;
 use crate::x509::certificates_pem;
 
 /// The largest request.
 const LARGEST: usize = 64 * 1024;
+
+/// What is answered, and when what was signed expires.
+type Signed<T> = Result<(T, Timestamp), Status>;
 
 /// Signs for callers.
 #[derive(Clone)]
@@ -45,7 +51,22 @@ impl Api {
         current.ok_or_else(|| Status::unavailable("there is no certificate authority yet"))
     }
 
-    fn x509(&self, caller: &Caller, csr: &[u8]) -> Result<SignX509SvidResponse, Status> {
+    /// Signs in a span of its own, below the one of the caller.
+    fn traced<T>(
+        kind: &'static str,
+        caller: &Caller,
+        parent: &Context,
+        sign: impl FnOnce() -> Result<(T, Timestamp), Status>,
+    ) -> Result<T, Status> {
+        let cx = trace::sign(kind, &caller.identity, parent);
+        let _current = cx.clone().attach();
+        let signed = sign();
+        let outcome = signed.as_ref().map(|(_, expires)| *expires);
+        trace::signed(&cx, outcome.map_err(|status| status as _));
+        signed.map(|(answer, _)| answer)
+    }
+
+    fn x509(&self, caller: &Caller, csr: &[u8]) -> Signed<SignX509SvidResponse> {
         let authority = self.authority()?;
         let refused = |error: crate::key::KeyError| {
             let status = Status::invalid_argument(format!("csr: {error}"));
@@ -59,16 +80,17 @@ impl Api {
         let svid = authority.sign(&id, &key, now, ttl, &[], &random);
         let svid = svid.map_err(|error| failed(&error))?;
         counter!("weft_issuer_svids_total", "kind" => "x509").increment(1);
-        Ok(SignX509SvidResponse {
+        let answer = SignX509SvidResponse {
             spiffe_id: id.to_string(),
             chain: svid.chain.iter().map(|der| der.to_vec()).collect(),
             expires_at: svid.not_after.as_second(),
             renew_at: renewal(now, svid.not_after, rand::random()).as_second(),
             bundle: Some(bundle(&authority)),
-        })
+        };
+        Ok((answer, svid.not_after))
     }
 
-    fn jwt(&self, caller: &Caller, audience: &[String]) -> Result<SignJwtSvidResponse, Status> {
+    fn jwt(&self, caller: &Caller, audience: &[String]) -> Signed<SignJwtSvidResponse> {
         use crate::jwt::JwtError;
         let authority = self.authority()?;
         let id = caller.identity.id();
@@ -79,11 +101,12 @@ impl Api {
             JwtError::NoKey | JwtError::Sign(_) => failed(&error),
         })?;
         counter!("weft_issuer_svids_total", "kind" => "jwt").increment(1);
-        Ok(SignJwtSvidResponse {
+        let answer = SignJwtSvidResponse {
             spiffe_id: id.to_string(),
             token: svid.token.to_string(),
             expires_at: svid.not_after.as_second(),
-        })
+        };
+        Ok((answer, svid.not_after))
     }
 
     /// The same over REST, below `/v1`.
@@ -125,7 +148,9 @@ impl Issuer for Api {
         request: Request<SignX509SvidRequest>,
     ) -> Result<Response<SignX509SvidResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.x509(&caller, &request.get_ref().csr)?))
+        let parent = trace::caller(request.metadata().as_ref());
+        let sign = || self.x509(&caller, &request.get_ref().csr);
+        Self::traced("x509", &caller, &parent, sign).map(Response::new)
     }
 
     async fn sign_jwt_svid(
@@ -133,9 +158,9 @@ impl Issuer for Api {
         request: Request<SignJwtSvidRequest>,
     ) -> Result<Response<SignJwtSvidResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.jwt(&caller, &request.get_ref().audience)?,
-        ))
+        let parent = trace::caller(request.metadata().as_ref());
+        let sign = || self.jwt(&caller, &request.get_ref().audience);
+        Self::traced("jwt", &caller, &parent, sign).map(Response::new)
     }
 
     async fn get_bundle(&self, _: Request<GetBundleRequest>) -> Result<Response<Bundle>, Status> {
@@ -147,9 +172,12 @@ impl Issuer for Api {
 async fn sign_x509(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
     csr: Bytes,
 ) -> HttpResponse {
-    let answer = api.x509(&caller, &csr).map(|signed| {
+    let sign = || api.x509(&caller, &csr);
+    let signed = Api::traced("x509", &caller, &trace::caller(&headers), sign);
+    let answer = signed.map(|signed| {
         let pem = |ders: Vec<Vec<u8>>| {
             let ders: Vec<CertificateDer<'static>> = ders.into_iter().map(Into::into).collect();
             certificates_pem(&ders)
@@ -175,6 +203,7 @@ struct JwtRequest {
 async fn sign_jwt(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> HttpResponse {
     let sign = || {
@@ -182,7 +211,7 @@ async fn sign_jwt(
             .map_err(|error| Status::invalid_argument(format!("the body: {error}")))?;
         api.jwt(&caller, &request.audience)
     };
-    match sign() {
+    match Api::traced("jwt", &caller, &trace::caller(&headers), sign) {
         Ok(signed) => Json(json!({
             "spiffeId": signed.spiffe_id, "token": signed.token, "expiresAt": signed.expires_at,
         }))

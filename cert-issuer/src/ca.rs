@@ -13,6 +13,7 @@ use model::{Revision, TrustDomain};
 use ring::rand::SystemRandom;
 use store::{Area, Entry, Expect, Fence, Vault, VaultError, VaultOp};
 use telemetry::Check;
+use telemetry::trace::{self, Context, FutureExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -20,6 +21,7 @@ use tracing::{error, info, warn};
 use crate::authority::rotation::{Acknowledged, Step};
 use crate::authority::{Authority, AuthorityError, CodecError, Policy};
 use crate::envelope::{EnvelopeError, KeyList};
+use crate::trace::Cause;
 use crate::until_answered;
 
 /// Where the authority is stored, below [`Area::Ca`].
@@ -104,7 +106,12 @@ impl Ca {
     }
 
     /// Publishes what is stored, for ever.
-    pub(crate) async fn follow(self, publish: watch::Sender<Option<Arc<Authority>>>, check: Check) {
+    pub(crate) async fn follow(
+        self,
+        publish: watch::Sender<Option<Arc<Authority>>>,
+        cause: Cause,
+        check: Check,
+    ) {
         let follow = || self.vault.follow(Area::Ca);
         let mut sets = until_answered("follow the certificate authority", follow).await;
         let mut revision = Revision::default();
@@ -126,6 +133,7 @@ impl Ca {
                     let (root, sequence) = (&authority.active_root().name, authority.sequence());
                     info!(%revision, root, sequence, "the certificate authority is in force");
                     check.ok();
+                    cause.set(requests::cause_of(&set, revision));
                     publish.send_replace(Some(Arc::new(authority)));
                 }
                 Err(error) => {
@@ -206,11 +214,12 @@ impl Ca {
     async fn advance(&self, fence: &Fence, seen: Acknowledged) -> Result<bool, CaError> {
         let now = Timestamp::now();
         let stored = self.load().await;
-        let (authority, expect) = match stored {
+        let (authority, expect, cx) = match stored {
             Err(CaError::Absent) => {
                 info!(trust_domain = %self.trust_domain, "creating the certificate authority");
                 let new = Authority::create(&self.trust_domain, &self.policy, now, &self.random)?;
-                (new, Expect::Absent)
+                let cx = requests::rotation("create", &Context::new());
+                (new, Expect::Absent, cx)
             }
             Err(error) => return Err(error),
             Ok((authority, at)) => {
@@ -218,11 +227,14 @@ impl Ca {
                     return self.show(&authority, fence).await;
                 };
                 info!(?step, "rotating the certificate authority");
+                let cx = requests::rotation(step.name(), &Context::new());
                 let next = authority.take(&step, &self.policy, now, &self.random)?;
-                (next, Expect::At(at))
+                (next, Expect::At(at), cx)
             }
         };
-        self.store(&authority, expect, Some(fence)).await?;
+        let stored = self.store(&authority, expect, Some(fence));
+        let stored = stored.with_context(cx.clone()).await;
+        stored.inspect_err(|error| trace::failed(&cx, error))?;
         Ok(true)
     }
 

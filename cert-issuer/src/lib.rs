@@ -20,6 +20,7 @@ mod pem;
 mod replicas;
 pub mod sds;
 mod tls;
+mod trace;
 mod uploads;
 pub mod workloads;
 pub mod x509;
@@ -163,7 +164,11 @@ pub async fn run<S: Store + Vault>(
 
     let (publish, current) = watch::channel(None);
     let check = health.check("authority", "the certificate authority was not read yet");
-    tasks.spawn_until_shutdown("authority", ca.clone().follow(publish, check));
+    let causes = trace::Causes::default();
+    tasks.spawn_until_shutdown(
+        "authority",
+        ca.clone().follow(publish, causes.authority.clone(), check),
+    );
 
     let (publish, credentials) = watch::channel(None);
     let check = health.check("credentials", "the credentials were not read yet");
@@ -178,14 +183,27 @@ pub async fn run<S: Store + Vault>(
     let check = health.check("uploads", "the TlsSecrets were not read yet");
     tasks.spawn_until_shutdown(
         "uploads",
-        uploads::follow(store.clone(), current.clone(), publish, check),
+        uploads::follow(
+            store.clone(),
+            current.clone(),
+            publish,
+            causes.uploads.clone(),
+            check,
+        ),
     );
     let check = health.check("signing", "not started");
     let terms = Terms {
         ttl: policy.jwt_ttl,
         issuer_url: config.issuer_url.clone(),
     };
-    let owner = Workloads::new(current.clone(), uploads, policy.svid_ttl, terms, check);
+    let owner = Workloads::new(
+        current.clone(),
+        uploads,
+        causes,
+        policy.svid_ttl,
+        terms,
+        check,
+    );
     tasks.spawn_until_shutdown("workloads", owner.run(connecting));
 
     let sds = Arc::new(Sds {

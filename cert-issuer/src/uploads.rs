@@ -19,11 +19,13 @@ use model::{Key, Kind, Object, Options, Spec};
 use seal::OpeningKey;
 use store::{Change, Event, Scope, Store};
 use telemetry::Check;
+use telemetry::trace::{Context, ContextGuard, TraceContextExt};
 use tokio::sync::watch;
 use tracing::{info, warn};
 use xds::{Resource, make};
 
 use crate::ca::Current;
+use crate::trace::{self, Cause};
 
 /// The end of the names of authorities.
 const AUTHORITIES: &str = "-cacert";
@@ -204,6 +206,7 @@ pub(crate) async fn follow<S: Store>(
     store: Arc<S>,
     mut current: Current,
     publish: watch::Sender<Option<Uploads>>,
+    cause: Cause,
     check: Check,
 ) {
     let keys_of = |current: &mut Current| -> Vec<OpeningKey> {
@@ -237,7 +240,12 @@ pub(crate) async fn follow<S: Store>(
                         check.degraded(format!("the TlsSecrets cannot be watched: {reason}"));
                         continue;
                     }
-                    Some(event) => read |= secrets.apply(event, &keys),
+                    Some(event) => {
+                        let arrived = trace::arrival(&*store, &event).await;
+                        let _current = opening(&arrived);
+                        read |= secrets.apply(event, &keys);
+                        cause.set(arrived);
+                    }
                     None => break,
                 },
                 changed = current.changed() => {
@@ -253,6 +261,12 @@ pub(crate) async fn follow<S: Store>(
             }
         }
     }
+}
+
+/// The span of opening what arrived, current until it is dropped.
+fn opening(arrived: &Context) -> Option<ContextGuard> {
+    let written = arrived.has_active_span();
+    written.then(|| trace::work("open secret", arrived).attach())
 }
 
 fn show(secrets: &Secrets, publish: &watch::Sender<Option<Uploads>>, check: &Check) {

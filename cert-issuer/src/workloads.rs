@@ -15,6 +15,7 @@ use model::Identity;
 use ring::rand::SystemRandom;
 use rustls::pki_types::CertificateDer;
 use telemetry::Check;
+use telemetry::trace::{Context, KeyValue, TraceContextExt};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 use xds::{Resource, Snapshot, make};
@@ -24,6 +25,7 @@ use crate::ca::{Current, chain};
 use crate::caller::refusal;
 use crate::key::PrivateKey;
 use crate::sds::{DEFAULT, ROOT_CA, bundle_name, renewal};
+use crate::trace::{self, Causes};
 use crate::uploads::{OfNamespace, Uploads};
 use tokens::{MOST, Tokens};
 pub(crate) use tokens::{Terms, is_token};
@@ -81,6 +83,7 @@ struct Held {
 pub(crate) struct Workloads {
     current: Current,
     uploads: watch::Receiver<Option<Uploads>>,
+    causes: Causes,
     ttl: SignedDuration,
     terms: Terms,
     random: SystemRandom,
@@ -94,6 +97,7 @@ impl Workloads {
     pub(crate) fn new(
         current: Current,
         uploads: watch::Receiver<Option<Uploads>>,
+        causes: Causes,
         ttl: SignedDuration,
         terms: Terms,
         check: Check,
@@ -101,6 +105,7 @@ impl Workloads {
         Self {
             current,
             uploads,
+            causes,
             ttl,
             terms,
             random: SystemRandom::new(),
@@ -160,7 +165,7 @@ impl Workloads {
             }
             None => {
                 held.streams.push(publish);
-                self.sign(workload, Timestamp::now());
+                self.sign(workload, Timestamp::now(), &Context::new());
             }
         }
     }
@@ -216,14 +221,24 @@ impl Workloads {
         let now = Timestamp::now();
         let issuer = authority.issuing().certificate();
         let workloads: Vec<Workload> = self.held.keys().cloned().collect();
-        for workload in workloads {
-            let held = self.held.get_mut(&workload).expect("it was just listed");
+        let all = trace::work("sign all", &self.causes.authority.get());
+        let (mut named, mut signed) = (all.clone(), 0);
+        for workload in &workloads {
+            let held = self.held.get_mut(workload).expect("it was just listed");
             if held.issuer.as_ref() == Some(issuer) {
                 held.show(&authority, &self.uploads);
             } else {
-                self.sign(&workload, now);
+                self.sign(workload, now, &named);
+                signed += 1;
+                if signed == trace::NAMED {
+                    // The rest is only counted.
+                    named = trace::unnamed();
+                }
             }
         }
+        all.span()
+            .set_attribute(KeyValue::new("svids.signed", trace::count(signed)));
+        trace::shown(&all, workloads.iter().map(|it| &*it.node));
     }
 
     /// Shows what was uploaded to the workloads of the namespaces in which something changed.
@@ -231,12 +246,16 @@ impl Workloads {
         let Some(authority) = self.authority() else {
             return;
         };
+        let cx = trace::work("push secret", &self.causes.uploads.get());
+        let mut shown = Vec::new();
         for (workload, held) in &mut self.held {
             let now = of_namespace(&self.uploads, workload.identity.namespace());
             if !held.own.is_empty() && held.uploaded != now {
                 held.show(&authority, &self.uploads);
+                shown.push(&*workload.node);
             }
         }
+        trace::shown(&cx, shown.into_iter());
     }
 
     fn renew(&mut self, now: Timestamp) {
@@ -248,22 +267,26 @@ impl Workloads {
             if held.is_some_and(|held| held.certificate_due > now) {
                 self.sign_tokens(&workload, now);
             } else {
-                self.sign(&workload, now);
+                self.sign(&workload, now, &Context::new());
             }
         }
     }
 
     /// Signs a certificate with a new key and shows it. After a failure it is tried again; the old one stays.
-    fn sign(&mut self, workload: &Workload, now: Timestamp) {
+    fn sign(&mut self, workload: &Workload, now: Timestamp, cause: &Context) {
         let Some(authority) = self.authority() else {
             return;
         };
+        let cx = trace::sign("x509", &workload.identity, cause);
+        cx.span()
+            .set_attribute(KeyValue::new("proxy.id", workload.node.to_string()));
         let signed = secrets(&authority, &workload.identity, now, self.ttl, &self.random);
         let Some(held) = self.held.get_mut(workload) else {
             return;
         };
         match signed {
             Ok((own, not_after)) => {
+                trace::signed(&cx, Ok(not_after));
                 counter!("weft_issuer_svids_total", "kind" => "x509").increment(1);
                 debug!(identity = %workload.identity, node = &*workload.node, %not_after, "signed");
                 held.own = own;
@@ -281,6 +304,7 @@ impl Workloads {
             }
             Err(error) => {
                 let error = chain(&error);
+                trace::signed(&cx, Err(&error));
                 warn!(identity = %workload.identity, error, "a certificate cannot be signed");
                 self.check.fail(error);
                 held.certificate_due = now + AGAIN;

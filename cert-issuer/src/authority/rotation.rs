@@ -40,6 +40,23 @@ pub enum Step {
     RotateSealingKey,
 }
 
+impl Step {
+    /// Its name in traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RotateIssuing => "rotateIssuing",
+            Self::PrepareRoot => "prepareRoot",
+            Self::ActivateRoot => "activateRoot",
+            Self::RetireRoot(_) => "retireRoot",
+            Self::RevokeRoot(_) => "revokeRoot",
+            Self::PrepareJwtKey => "prepareJwtKey",
+            Self::ActivateJwtKey => "activateJwtKey",
+            Self::RetireJwtKey(_) => "retireJwtKey",
+            Self::RotateSealingKey => "rotateSealingKey",
+        }
+    }
+}
+
 /// What proxies have acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acknowledged {

@@ -4,9 +4,10 @@
 //! *Invariant:* the answer is written in the transaction that does what was asked.
 
 use jiff::{SignedDuration, Timestamp};
-use model::{AuthorityOutcome, AuthorityRequest, AuthorityStep};
+use model::{AuthorityOutcome, AuthorityRequest, AuthorityStep, Revision};
 use serde_json::{Value, json};
-use store::{Area, Expect, Fence, VaultOp};
+use store::{Area, Entries, Expect, Fence, VaultOp};
+use telemetry::trace::{self, Carried, Context, FutureExt, KeyValue, SpanKind};
 use tracing::{info, warn};
 
 use super::{Ca, CaError, chain};
@@ -42,7 +43,12 @@ impl Ca {
                     vec![delete()]
                 }
                 Ok(request) => {
-                    let (outcome, mut ops) = self.fulfil(&request, now).await?;
+                    let cx = rotation(step(&request.step).name(), &cause(&request));
+                    let fulfilled = self.fulfil(&request, now).with_context(cx.clone());
+                    let (outcome, mut ops) = fulfilled.await?;
+                    if let AuthorityOutcome::Refused(why) = &outcome {
+                        trace::failed(&cx, why);
+                    }
                     let answered = AuthorityRequest {
                         outcome: Some(outcome),
                         ..request
@@ -68,11 +74,7 @@ impl Ca {
         now: Timestamp,
     ) -> Result<(AuthorityOutcome, Vec<VaultOp>), CaError> {
         let (authority, at) = self.load().await?;
-        let step = match &request.step {
-            AuthorityStep::RotateIssuing => Step::RotateIssuing,
-            AuthorityStep::RotateRoot => Step::PrepareRoot,
-            AuthorityStep::RevokeRoot(name) => Step::RevokeRoot(name.clone()),
-        };
+        let step = step(&request.step);
         match authority.take(&step, &self.policy, now, &self.random) {
             Ok(next) => {
                 info!(?step, who = request.who, "as an operator asks");
@@ -91,6 +93,39 @@ impl Ca {
             }
         }
     }
+}
+
+fn step(asked: &AuthorityStep) -> Step {
+    match asked {
+        AuthorityStep::RotateIssuing => Step::RotateIssuing,
+        AuthorityStep::RotateRoot => Step::PrepareRoot,
+        AuthorityStep::RevokeRoot(name) => Step::RevokeRoot(name.clone()),
+    }
+}
+
+/// The trace in which a request was made.
+fn cause(request: &AuthorityRequest) -> Context {
+    let carried = Carried {
+        traceparent: request.traceparent.clone(),
+        tracestate: request.tracestate.clone(),
+    };
+    carried.context()
+}
+
+/// The trace of the request that led to what was stored at a revision: its answer was written together with it.
+pub(super) fn cause_of(entries: &Entries, at: Revision) -> Context {
+    let answered = entries
+        .iter()
+        .find(|(path, entry)| path.starts_with(REQUESTS) && entry.revision == at);
+    let request = answered.and_then(|(_, entry)| AuthorityRequest::from_bytes(&entry.value).ok());
+    request.map_or_else(Context::new, |request| cause(&request))
+}
+
+/// The span of a step.
+pub(super) fn rotation(step: &'static str, parent: &Context) -> Context {
+    let attributes = vec![KeyValue::new("ca.step", step)];
+    let span = trace::span("rotate", SpanKind::Internal).with_attributes(attributes);
+    trace::start(span, parent)
 }
 
 /// What everybody may know of an authority.

@@ -183,6 +183,8 @@ async fn what_operators_ask_for_is_done_or_refused() {
             step,
             who,
             made,
+            traceparent: None,
+            tracestate: None,
             outcome,
         };
         let put = VaultOp::Put {

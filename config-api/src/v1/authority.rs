@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use store::{Area, Expect, VaultError, VaultOp};
+use telemetry::trace::{Carried, Context};
 
 use crate::app::App;
 use crate::http::body;
@@ -77,10 +78,13 @@ pub(super) async fn ask(
     let accept = Accept::of(&headers, &[])?;
     let bytes = body::read(&headers, request.into_body(), app.config.max_body_bytes).await?;
     let wanted: Wanted = body::parse("request", &headers, &bytes)?;
+    let carried = Carried::of(&Context::current());
     let request = AuthorityRequest {
         step: wanted.step()?,
         who: caller.who,
         made: Timestamp::now(),
+        traceparent: carried.traceparent,
+        tracestate: carried.tracestate,
         outcome: None,
     };
     // Nobody would take it up.

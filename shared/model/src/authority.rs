@@ -15,6 +15,12 @@ pub struct AuthorityRequest {
     pub who: String,
     /// When it was made.
     pub made: Timestamp,
+    /// W3C trace context of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// What vendors added to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
     /// What became of it; absent until the issuer took it up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<AuthorityOutcome>,

@@ -1,4 +1,4 @@
-//! What is secret is found nowhere: not in etcd, not in what services log at their most talkative, not in what they answer,
+//! What is secret is found nowhere: not in etcd, not in what services log at their most talkative, not in their traces, not in what they answer,
 //! and not in what one leaves behind when it is aborted.
 //!
 //! *Invariant:* the same search finds each secret where it may be.
@@ -17,6 +17,7 @@ use serde_json::json;
 use store::etcd::{EtcdConfig, EtcdStore};
 use weft_tests::envoy::{self, Version};
 use weft_tests::mesh::{Mesh, Options, Variant};
+use weft_tests::otlp::{Protocol, Sink};
 use weft_tests::{binaries, http, wait};
 
 /// A secret and what it is.
@@ -72,9 +73,11 @@ fn etcd(mesh: &Mesh) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_found_anywhere() {
+    let sink = Sink::start().await.unwrap();
     let options = Options {
         issuer: Some(&[]),
         trace: true,
+        environment: &sink.environment(Protocol::Http),
         ..Options::default()
     };
     let mut mesh = Mesh::start_with("canaries", options).await.unwrap();
@@ -203,6 +206,17 @@ spec:
             http::get(url).await.unwrap().ok().unwrap().body.into(),
         ));
     }
+    // What signed, stored, compiled and pushed is there.
+    for name in ["sign", "open secret", "etcd transaction", "compile"] {
+        wait::until(&format!("the span {name}"), wait::PATIENCE, async || {
+            let spans = sink.spans();
+            let found = spans.iter().any(|span| span.name == name);
+            found.then_some(()).ok_or("it has not come")
+        })
+        .await
+        .unwrap();
+    }
+    places.push(("a collector of traces".into(), sink.raw().concat()));
     let issuer = mesh.issuer.take().unwrap();
     for process in [&mesh.api, &mesh.pusher, &issuer] {
         process.signal(Signal::SIGABRT);

@@ -1,12 +1,17 @@
 //! What a collector of traces receives: one trace for one write, across the processes.
 
+use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
-use weft_tests::mesh::{Mesh, Options};
-use weft_tests::otlp::{Protocol, Sink, Span};
+use weft_tests::envoy::Version;
+use weft_tests::mesh::{Mesh, Options, Variant};
+use weft_tests::otlp::{Protocol, Sink, Span, drawn};
 use weft_tests::wait;
 
+use crate::edge::{Edge, gateway, service};
+
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const OTHER: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "00f067aa0ba902b7";
 
 fn service_entry(name: &str) -> Value {
@@ -159,4 +164,261 @@ async fn the_last_spans_are_sent_at_the_end() {
         spans.iter().any(|span| span.name == "etcd transaction"),
         "{spans:?}"
     );
+}
+
+/// The spans of a push that name a proxy, by their names.
+fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
+    spans.iter().filter(|span| span.name == name).collect()
+}
+
+async fn edge(name: &str, environment: &[(&'static str, String)], issuer: bool) -> Edge {
+    let options = Options {
+        environment,
+        issuer: issuer.then_some(&[]),
+        ..Options::default()
+    };
+    let kinds = [
+        (Variant::Delta, Version::Newest),
+        (Variant::Sotw, Version::Oldest),
+    ];
+    Edge::start_with(name, &kinds, options).await.unwrap()
+}
+
+/// A request as this would make it, in a trace of the caller.
+async fn apply(edge: &Edge, trace: &str, yaml: &str) {
+    let request = weft_tests::http::client()
+        .post(format!("http://{}/v1/apply", edge.mesh.api_address()))
+        .header("content-type", "application/yaml")
+        .header("traceparent", format!("00-{trace}-{CALLER}-01"))
+        .body(yaml.to_owned());
+    let answer = weft_tests::http::send(request).await.unwrap();
+    answer.ok().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_write_is_one_trace_to_the_acknowledgement_of_each_envoy() {
+    let sink = Sink::start().await.unwrap();
+    let edge = edge("pushed", &sink.environment(Protocol::Grpc), false).await;
+    let backend = edge.mesh.net.at(30, 9000);
+    apply(&edge, OTHER, &service("a", &[backend])).await;
+    let body = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": { "name": "a", "namespace": "shop" },
+        "spec": { "hosts": ["*"], "gateways": ["edge"], "http": [{ "route": [{ "destination": { "host": "a" } }] }] }
+    });
+    let path = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/a";
+    let revision = put(&edge.mesh, TRACE, path, &body).await;
+    let push = sink.span(TRACE, "of the push", of("xds-pusher", "push"));
+    let push = push.await.unwrap();
+    // Children are told before their parents end, but may come with the next batch.
+    let acks = |spans: &[Span]| named(spans, "ACK").len();
+    wait::until("the ACK of each Envoy", wait::PATIENCE, async || {
+        let spans = sink.trace(TRACE);
+        if acks(&spans) >= 2 {
+            Ok(())
+        } else {
+            Err(drawn(&spans))
+        }
+    })
+    .await
+    .unwrap();
+    let spans = sink.trace(TRACE);
+    let drawn = drawn(&spans);
+    let revision = ("mesh.revision", revision.as_str());
+
+    // From each acknowledgement up to the request, and the caller's span.
+    for gateway in &edge.gateways {
+        let id = format!("gateway~istio-system~{}", gateway.name);
+        let about = [("proxy.id", id.as_str()), ("xds.type", "RDS"), revision];
+        let ack = (named(&spans, "ACK").into_iter()).find(|span| has(span, &about));
+        let mut above = vec![ack.expect(&drawn)];
+        while let Some(parent) =
+            (spans.iter()).find(|span| span.id == above[above.len() - 1].parent)
+        {
+            above.push(parent);
+        }
+        let names: Vec<&str> = above.iter().map(|span| span.name.as_str()).collect();
+        let expected = [
+            "ACK",
+            "push response",
+            "proxy",
+            "push class",
+            "push",
+            "watch",
+            "etcd transaction",
+        ];
+        assert_eq!(names[..7], expected, "{drawn}");
+        assert_eq!(above[7].parent, CALLER, "{drawn}");
+        assert_eq!(above.len(), 8, "{drawn}");
+        let response = above[1];
+        assert!(
+            has(response, &about) && has(response, &[("xds.resources", "1")]),
+            "{drawn}"
+        );
+        assert!(
+            response.get("xds.bytes").parse::<u64>().unwrap() > 0,
+            "{drawn}"
+        );
+        assert!(!response.get("xds.version").is_empty(), "{drawn}");
+    }
+    assert!(
+        has(
+            &push,
+            &[("proxies.total", "2"), ("proxies.acked", "2"), revision]
+        ),
+        "{drawn}"
+    );
+    let what = [
+        ("policy.type", "virtualservice"),
+        ("policy.name", "a"),
+        ("policy.namespace", "shop"),
+        revision,
+    ];
+    for name in ["watch", "etcd transaction"] {
+        assert!(has(named(&spans, name)[0], &what), "{drawn}");
+    }
+    let compile = named(&spans, "compile")[0];
+    assert!(
+        has(compile, &[("proxies.changed", "2"), revision]),
+        "{drawn}"
+    );
+    assert!(spans.iter().all(|span| span.error.is_none()), "{drawn}");
+    edge.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_refuses_is_named_with_the_reason() {
+    let sink = Sink::start().await.unwrap();
+    let edge = edge("refused", &sink.environment(Protocol::Http), false).await;
+    // The first Envoy cannot listen where somebody else does.
+    let [refusing, other] = &edge.gateways[..] else {
+        panic!()
+    };
+    let taken = tokio::net::TcpListener::bind((refusing.address.ip(), 8001))
+        .await
+        .unwrap();
+    apply(&edge, TRACE, &gateway("taken", 8001)).await;
+    let nack = sink.span(TRACE, "of the refusal", of("xds-pusher", "NACK"));
+    let nack = nack.await.unwrap();
+    let id = format!("gateway~istio-system~{}", refusing.name);
+    assert!(
+        has(&nack, &[("proxy.id", id.as_str()), ("xds.type", "LDS")]),
+        "{nack:?}"
+    );
+    assert!(nack.get("xds.nack.reason").contains("8001"), "{nack:?}");
+    assert!(nack.error.is_some());
+    let is = of("xds-pusher", "push");
+    let push = sink.span(TRACE, "of the push", is).await.unwrap();
+    assert!(
+        has(&push, &[("proxies.nacked", "1"), ("proxies.acked", "1")]),
+        "{push:?}"
+    );
+    assert!(push.error.is_some(), "{push:?}");
+    let id = format!("gateway~istio-system~{}", other.name);
+    let is = |span: &Span| {
+        span.name == "ACK" && has(span, &[("proxy.id", id.as_str()), ("xds.type", "LDS")])
+    };
+    sink.span(TRACE, "of the other's ACK", is).await.unwrap();
+    drop(taken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_merges_writes_links_all_of_them() {
+    let sink = Sink::start().await.unwrap();
+    let edge = edge("merged", &sink.environment(Protocol::Grpc), false).await;
+    // While the pusher is stopped, writes pile up in its watch.
+    edge.mesh.pusher.signal(Signal::SIGSTOP);
+    let traces: Vec<String> = (1..=5).map(|n| format!("{n:032x}")).collect();
+    for (n, trace) in traces.iter().enumerate() {
+        let name = format!("m{n}");
+        put(&edge.mesh, trace, &path(&name), &service_entry(&name)).await;
+    }
+    edge.mesh.pusher.signal(Signal::SIGCONT);
+    let (mut written, mut compiled) = (Vec::new(), Vec::new());
+    for trace in &traces {
+        let is = of("config-api", "etcd transaction");
+        written.push(sink.span(trace, "of the write", is).await.unwrap());
+        // Each write arrives in its own trace.
+        let is = of("xds-pusher", "watch");
+        let watch = sink.span(trace, "of the arrival", is).await.unwrap();
+        assert_eq!(watch.parent, written[written.len() - 1].id);
+        compiled.push(watch);
+    }
+    // What was done for several at once is in the trace of one, and links the others; their arrivals link it.
+    let spans = sink.spans();
+    let merges: Vec<&Span> = (named(&spans, "compile").into_iter())
+        .filter(|span| traces.contains(&span.trace) && !span.links.is_empty())
+        .collect();
+    assert!(!merges.is_empty(), "{}", drawn(&spans));
+    let linked: usize = merges.iter().map(|span| span.links.len()).sum();
+    let alone = (named(&spans, "compile").into_iter())
+        .filter(|span| traces.contains(&span.trace) && span.links.is_empty());
+    assert_eq!(merges.len() + linked + alone.count(), traces.len());
+    for merge in merges {
+        for link in &merge.links {
+            assert!(
+                written
+                    .iter()
+                    .any(|it| (&it.trace, &it.id) == (&link.0, &link.1))
+            );
+            let back = compiled.iter().find(|it| it.trace == link.0).unwrap();
+            assert!(
+                back.links
+                    .contains(&(merge.trace.clone(), merge.id.clone()))
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_was_uploaded_is_traced_through_all_three_services() {
+    let sink = Sink::start().await.unwrap();
+    let edge = edge("uploaded-traced", &sink.environment(Protocol::Grpc), true).await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["shop.example".to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap().pem();
+    let body = json!({
+        "apiVersion": "weft.mesh/v1", "kind": "TlsSecret",
+        "metadata": { "name": "web", "namespace": "istio-system" },
+        "spec": { "certificate": certificate, "privateKey": key.serialize_pem() }
+    });
+    let path = "/apis/weft.mesh/v1/namespaces/istio-system/tlssecrets/web";
+    let revision = put(&edge.mesh, TRACE, path, &body).await;
+    let is = of("cert-issuer", "push secret");
+    let push = sink.span(TRACE, "of the issuer's push", is).await.unwrap();
+    assert!(has(&push, &[("proxies.total", "2")]), "{push:?}");
+    let is = of("xds-pusher", "compile");
+    sink.span(TRACE, "of the pusher", is).await.unwrap();
+    let is = of("cert-issuer", "open secret");
+    sink.span(TRACE, "of the opening", is).await.unwrap();
+    let spans = sink.trace(TRACE);
+    let transaction = named(&spans, "etcd transaction")[0];
+    let what = [
+        ("policy.type", "tlssecret"),
+        ("policy.name", "web"),
+        ("mesh.revision", revision.as_str()),
+    ];
+    for watch in named(&spans, "watch") {
+        assert_eq!(watch.parent, transaction.id);
+        assert!(has(watch, &what), "{watch:?}");
+    }
+    let mut services: Vec<&str> = spans.iter().map(|span| span.service.as_str()).collect();
+    services.sort_unstable();
+    services.dedup();
+    assert_eq!(services, ["cert-issuer", "config-api", "xds-pusher"]);
+
+    // What an operator asks of the authority is done, and signed anew, in the operator's trace.
+    let request = weft_tests::http::client()
+        .post(format!("http://{}/v1/ca", edge.mesh.api_address()))
+        .header("traceparent", format!("00-{OTHER}-{CALLER}-01"))
+        .json(&json!({ "step": "rotateIssuing" }));
+    weft_tests::http::send(request).await.unwrap().ok().unwrap();
+    let is = |span: &Span| span.name == "rotate" && has(span, &[("ca.step", "rotateIssuing")]);
+    sink.span(OTHER, "of the rotation", is).await.unwrap();
+    let is = |span: &Span| span.name == "sign all" && has(span, &[("svids.signed", "2")]);
+    sink.span(OTHER, "of signing", is).await.unwrap();
+    let is =
+        |span: &Span| span.name == "sign" && span.get("spiffe.id").contains("/ns/istio-system/");
+    sink.span(OTHER, "of one signature", is).await.unwrap();
+    edge.finish().await;
 }
