@@ -165,6 +165,7 @@ pub async fn run<S: Store + Vault>(
     let (publish, current) = watch::channel(None);
     let check = health.check("authority", "the certificate authority was not read yet");
     let causes = trace::Causes::default();
+    let answers = causes.answers.clone();
     tasks.spawn_until_shutdown(
         "authority",
         ca.clone().follow(publish, causes.authority.clone(), check),
@@ -209,6 +210,7 @@ pub async fn run<S: Store + Vault>(
     let sds = Arc::new(Sds {
         gate: gate.clone(),
         workloads,
+        answers,
     });
     let server = xds::Server::new(sds.clone())
         .identifier(&instance)

@@ -12,9 +12,11 @@ use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status};
 use xds::pb::envoy::config::core::v3::Node;
 use xds::pb::envoy::service::discovery::v3::DiscoveryRequest;
+use xds::session::{Event, Response};
 use xds::{Callbacks, Peer, Request, ResourceType, SnapshotSource, Snapshots, StreamInfo, Streams};
 
 use crate::caller::{Caller, Gate, Proof, refusal};
+use crate::trace::Answers;
 use crate::workloads::{Ask, Workload, is_token};
 
 /// The caller's own certificate and key.
@@ -96,6 +98,7 @@ pub fn workload(node_id: &str, caller: &Caller) -> Result<Workload, Status> {
 pub(crate) struct Sds {
     pub(crate) gate: Gate,
     pub(crate) workloads: mpsc::Sender<Ask>,
+    pub(crate) answers: Answers,
 }
 
 impl Sds {
@@ -170,7 +173,16 @@ fn report(caller: &Caller, status: &Status) {
 }
 
 impl Callbacks for Sds {
+    fn on_response(&self, stream: &StreamInfo, response: &Response) {
+        self.answers.sent(stream, response);
+    }
+
+    fn on_event(&self, stream: &StreamInfo, event: &Event) {
+        self.answers.event(stream, event);
+    }
+
     fn on_request(&self, stream: &StreamInfo, request: Request<'_>) -> Result<(), Status> {
+        self.answers.asked(stream, request);
         let (names, node) = match request {
             Request::Sotw(request) => (&request.resource_names, &request.node),
             Request::Delta(request) => (&request.resource_names_subscribe, &request.node),

@@ -2,6 +2,8 @@
 //!
 //! *Invariant:* no attribute holds anything of a key, a token or a certificate but whom it names and when it ends.
 
+mod answers;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::HeaderMap;
@@ -10,6 +12,8 @@ use model::{Identity, Key};
 use store::{Change, Event, Store};
 use telemetry::trace::{self, Carried, Context, KeyValue, SpanKind, TraceContextExt, policy};
 use tracing::debug;
+
+pub(crate) use answers::Answers;
 
 /// How many proxies of one change are named.
 pub(crate) const NAMED: usize = 10;
@@ -36,6 +40,8 @@ pub(crate) struct Causes {
     pub(crate) authority: Cause,
     /// Of what was uploaded.
     pub(crate) uploads: Cause,
+    /// What proxies answer to that.
+    pub(crate) answers: Answers,
 }
 
 /// The context that a caller sent.
@@ -126,13 +132,12 @@ pub(crate) fn work(name: &'static str, parent: &Context) -> Context {
     trace::start(trace::span(name, SpanKind::Internal), parent)
 }
 
-/// Says how many proxies something was shown to, and names some.
-pub(crate) fn shown<'a>(cx: &Context, proxies: impl ExactSizeIterator<Item = &'a str>) {
-    let total = proxies.len();
-    cx.span()
-        .set_attribute(KeyValue::new("proxies.total", count(total)));
-    for proxy in proxies.take(NAMED) {
-        let id = KeyValue::new("proxy.id", proxy.to_owned());
+/// Says how many proxies something was shown to, names some, and ends the span.
+pub(crate) fn shown(cx: &Context, proxies: &[&str]) {
+    let total = KeyValue::new("proxies.total", count(proxies.len()));
+    cx.span().set_attribute(total);
+    for proxy in proxies.iter().take(NAMED) {
+        let id = KeyValue::new("proxy.id", (*proxy).to_owned());
         cx.span().add_event("shown", vec![id]);
     }
     cx.span().end();

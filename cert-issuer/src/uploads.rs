@@ -243,8 +243,11 @@ pub(crate) async fn follow<S: Store>(
                     Some(event) => {
                         let arrived = trace::arrival(&*store, &event).await;
                         let _current = opening(&arrived);
-                        read |= secrets.apply(event, &keys);
-                        cause.set(arrived);
+                        if secrets.apply(event, &keys) {
+                            read = true;
+                            arrived.span().end();
+                            cause.set(arrived);
+                        }
                     }
                     None => break,
                 },

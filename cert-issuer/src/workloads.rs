@@ -221,6 +221,9 @@ impl Workloads {
         let now = Timestamp::now();
         let issuer = authority.issuing().certificate();
         let workloads: Vec<Workload> = self.held.keys().cloned().collect();
+        if workloads.is_empty() {
+            return;
+        }
         let all = trace::work("sign all", &self.causes.authority.get());
         let (mut named, mut signed) = (all.clone(), 0);
         for workload in &workloads {
@@ -236,9 +239,10 @@ impl Workloads {
                 }
             }
         }
-        all.span()
-            .set_attribute(KeyValue::new("svids.signed", trace::count(signed)));
-        trace::shown(&all, workloads.iter().map(|it| &*it.node));
+        let signed = KeyValue::new("svids.signed", trace::count(signed));
+        all.span().set_attribute(signed);
+        let nodes: Vec<&str> = workloads.iter().map(|it| &*it.node).collect();
+        trace::shown(&all, &nodes);
     }
 
     /// Shows what was uploaded to the workloads of the namespaces in which something changed.
@@ -246,16 +250,24 @@ impl Workloads {
         let Some(authority) = self.authority() else {
             return;
         };
-        let cx = trace::work("push secret", &self.causes.uploads.get());
-        let mut shown = Vec::new();
-        for (workload, held) in &mut self.held {
+        let changed = |(workload, held): &(&Workload, &mut Held)| {
             let now = of_namespace(&self.uploads, workload.identity.namespace());
-            if !held.own.is_empty() && held.uploaded != now {
-                held.show(&authority, &self.uploads);
-                shown.push(&*workload.node);
-            }
+            !held.own.is_empty() && held.uploaded != now
+        };
+        let changed: Vec<_> = self.held.iter_mut().filter(changed).collect();
+        if changed.is_empty() {
+            return;
         }
-        trace::shown(&cx, shown.into_iter());
+        let nodes: Vec<&str> = changed
+            .iter()
+            .map(|(workload, _)| &*workload.node)
+            .collect();
+        let cx = trace::work("push secret", &self.causes.uploads.get());
+        self.causes.answers.expect(&cx, &nodes);
+        for (_, held) in changed {
+            held.show(&authority, &self.uploads);
+        }
+        trace::shown(&cx, &nodes);
     }
 
     fn renew(&mut self, now: Timestamp) {

@@ -370,10 +370,24 @@ async fn what_merges_writes_links_all_of_them() {
     }
 }
 
+/// A Gateway that needs a certificate which is not there yet.
+const SECURE: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: secure, namespace: shop }
+spec:
+  selector: { istio: ingressgateway }
+  servers:
+  - { port: { number: 8443, name: https, protocol: HTTPS }, hosts: ['*'], tls: { mode: SIMPLE, credentialName: web } }
+";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_that_was_uploaded_is_traced_through_all_three_services() {
     let sink = Sink::start().await.unwrap();
     let edge = edge("uploaded-traced", &sink.environment(Protocol::Grpc), true).await;
+    apply(&edge, OTHER, SECURE).await;
+    let is = |span: &Span| span.name == "ACK" && has(span, &[("xds.type", "LDS")]);
+    sink.span(OTHER, "of the gateway's ACK", is).await.unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(["shop.example".to_owned()]).unwrap();
     let certificate = certificate.self_signed(&key).unwrap().pem();
@@ -387,6 +401,12 @@ async fn a_certificate_that_was_uploaded_is_traced_through_all_three_services() 
     let is = of("cert-issuer", "push secret");
     let push = sink.span(TRACE, "of the issuer's push", is).await.unwrap();
     assert!(has(&push, &[("proxies.total", "2")]), "{push:?}");
+    for gateway in &edge.gateways {
+        let id = format!("gateway~istio-system~{}", gateway.name);
+        let about = [("proxy.id", id.as_str()), ("xds.type", "SDS")];
+        let is = |span: &Span| span.name == "ACK" && has(span, &about);
+        sink.span(TRACE, "of the secret's ACK", is).await.unwrap();
+    }
     let is = of("xds-pusher", "compile");
     sink.span(TRACE, "of the pusher", is).await.unwrap();
     let is = of("cert-issuer", "open secret");
