@@ -239,10 +239,7 @@ pub async fn run<S: Store + Vault>(
     }
     if let (Some(tracer), Some(heard)) = (tracer, heard) {
         let streams = server.streams().clone();
-        tasks.spawn(
-            "traces",
-            trace::run(tracer, heard, streams, shutdown.clone()),
-        );
+        tasks.spawn("traces", trace::run(tracer, heard, streams, end.clone()));
     }
     tasks.spawn_until_shutdown("metrics", metrics.clone().upkeep());
     tasks.spawn_until_shutdown("mesh", {

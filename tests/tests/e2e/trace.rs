@@ -107,31 +107,50 @@ async fn a_write_is_traced_over_grpc_and_over_http() {
     }
 }
 
-/// The write, and that the service ends in order and soon, whatever the variables are.
-async fn writes_and_ends(name: &str, environment: &[(&'static str, String)]) -> Mesh {
+/// The write, and that the services end in order, whatever the variables are; what history says of it.
+async fn writes_and_ends(name: &str, environment: &[(&'static str, String)]) -> String {
     let options = Options {
         environment,
         ..Options::default()
     };
     let mesh = Mesh::start_with(name, options).await.unwrap();
     put(&mesh, TRACE, &path("a"), &service_entry("a")).await;
+    let history = mesh.call(Method::GET, "/v1/history", None).await.unwrap();
     for process in [&mesh.api, &mesh.pusher] {
         assert!(process.stop().await.success(), "{}", process.tail(20));
     }
-    mesh
+    history.body
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_sampled_and_nothing_is_sent() {
     let sink = Sink::start().await.unwrap();
-    for variable in [
-        ("OTEL_TRACES_SAMPLER", "always_off"),
-        ("OTEL_TRACES_EXPORTER", "none"),
-        ("OTEL_SDK_DISABLED", "true"),
+    // The trace goes on all the same: as what was not sampled, in a span of our own, or in the caller's.
+    for (variable, stored, flags) in [
+        (
+            ("OTEL_TRACES_SAMPLER", "always_off"),
+            format!("00-{TRACE}-"),
+            "-00",
+        ),
+        (
+            ("OTEL_TRACES_EXPORTER", "none"),
+            format!("00-{TRACE}-"),
+            "-01",
+        ),
+        (
+            ("OTEL_SDK_DISABLED", "true"),
+            format!("00-{TRACE}-{CALLER}"),
+            "-01",
+        ),
     ] {
         let mut environment = sink.environment(Protocol::Grpc);
         environment.push((variable.0, variable.1.to_owned()));
-        writes_and_ends("unsampled", &environment).await;
+        let history = writes_and_ends("unsampled", &environment).await;
+        let (_, rest) = history.split_once(&stored).expect(&history);
+        assert!(
+            rest.split('"').next().unwrap().ends_with(flags),
+            "{history}"
+        );
         assert!(sink.spans().is_empty(), "{variable:?}: {:?}", sink.spans());
     }
 }

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use weft_tests::net::Block;
+use weft_tests::otlp::{Protocol, Sink};
 use weft_tests::run::Run;
 use weft_tests::wait::PATIENCE;
 use weft_tests::{binaries, http, wait};
@@ -128,8 +129,20 @@ async fn it_starts_keeps_its_state_and_leaves_nothing() {
     );
     drop(taken);
 
-    let mut up = command(&net, port, &state).spawn().unwrap();
+    let sink = Sink::start().await.unwrap();
+    let mut up = command(&net, port, &state);
+    let mut up = up.envs(sink.environment(Protocol::Grpc)).spawn().unwrap();
     let said = ready(&mut up).await;
+    for service in ["config-api", "xds-pusher", "cert-issuer"] {
+        let what = format!("spans of {service}, since the environment names a collector");
+        wait::until(&what, PATIENCE, async || {
+            let spans = sink.spans();
+            let come = spans.iter().any(|span| span.service == service);
+            come.then_some(()).ok_or(spans.len())
+        })
+        .await
+        .unwrap();
+    }
     assert_eq!(
         said.iter().filter(|line| line.as_str() == "ready").count(),
         1
