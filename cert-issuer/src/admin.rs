@@ -9,13 +9,12 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Policy};
 use crate::ca::Current;
 
-/// The trust bundle in two forms, and what OpenID Connect clients ask for.
+/// The roots in PEM, and what OpenID Connect clients ask for.
 pub(crate) fn router(current: Current, issuer_url: Option<String>) -> Router {
     Router::new()
-        .route("/bundle", get(spiffe_bundle))
         .route("/bundle.pem", get(bundle_pem))
         .route("/keys", get(keys))
         .with_state(current)
@@ -23,6 +22,18 @@ pub(crate) fn router(current: Current, issuer_url: Option<String>) -> Router {
             "/.well-known/openid-configuration",
             get(move || discovery(issuer_url.clone())),
         )
+}
+
+/// The SPIFFE bundle, for other trust domains that federate with this one.
+pub(crate) fn bundle_endpoint(current: Current, policy: Policy) -> Router {
+    let answer = move |State(current): State<Current>| async move {
+        from(&current, |authority| {
+            Json(authority.spiffe_bundle(policy.refresh_hint())).into_response()
+        })
+    };
+    Router::new()
+        .route("/bundle", get(answer))
+        .with_state(current)
 }
 
 /// Answers from the authority in force.
@@ -35,12 +46,6 @@ fn from(current: &Current, answer: impl FnOnce(&Authority) -> Response) -> Respo
         )
             .into_response(),
     }
-}
-
-async fn spiffe_bundle(State(current): State<Current>) -> Response {
-    from(&current, |authority| {
-        Json(authority.spiffe_bundle()).into_response()
-    })
 }
 
 async fn bundle_pem(State(current): State<Current>) -> Response {

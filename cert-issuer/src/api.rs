@@ -85,7 +85,7 @@ impl Api {
             chain: svid.chain.iter().map(|der| der.to_vec()).collect(),
             expires_at: svid.not_after.as_second(),
             renew_at: renewal(now, svid.not_after, rand::random()).as_second(),
-            bundle: Some(bundle(&authority)),
+            bundle: Some(self.bundle(&authority)),
         };
         Ok((answer, svid.not_after))
     }
@@ -109,6 +109,16 @@ impl Api {
         Ok((answer, svid.not_after))
     }
 
+    fn bundle(&self, authority: &Authority) -> Bundle {
+        let whole = authority.spiffe_bundle(self.policy.refresh_hint());
+        Bundle {
+            trust_domain: authority.trust_domain().to_string(),
+            sequence: authority.sequence(),
+            roots: authority.bundle().map(|der| der.to_vec()).collect(),
+            jwks: whole.to_string(),
+        }
+    }
+
     /// The same over REST, below `/v1`.
     pub(crate) fn rest(self) -> Router {
         Router::new()
@@ -124,15 +134,6 @@ fn failed(error: &dyn std::error::Error) -> Status {
     let text = chain(error);
     error!(error = text, "signing failed");
     Status::unavailable(format!("the issuer cannot sign now: {text}"))
-}
-
-fn bundle(authority: &Authority) -> Bundle {
-    Bundle {
-        trust_domain: authority.trust_domain().to_string(),
-        sequence: authority.sequence(),
-        roots: authority.bundle().map(|der| der.to_vec()).collect(),
-        jwks: authority.spiffe_bundle().to_string(),
-    }
 }
 
 #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
@@ -164,7 +165,7 @@ impl Issuer for Api {
     }
 
     async fn get_bundle(&self, _: Request<GetBundleRequest>) -> Result<Response<Bundle>, Status> {
-        Ok(Response::new(bundle(&*self.authority()?)))
+        Ok(Response::new(self.bundle(&*self.authority()?)))
     }
 }
 
@@ -223,7 +224,7 @@ async fn sign_jwt(
 /// `GET /v1/bundle`: the SPIFFE bundle.
 async fn get_bundle(State(api): State<Api>) -> HttpResponse {
     match api.authority() {
-        Ok(authority) => Json(authority.spiffe_bundle()).into_response(),
+        Ok(authority) => Json(authority.spiffe_bundle(api.policy.refresh_hint())).into_response(),
         Err(status) => rest(&status),
     }
 }

@@ -64,6 +64,17 @@ pub struct Policy {
     pub jwt_key_ttl: SignedDuration,
 }
 
+/// How often those who poll the bundle should, at most: five minutes (Federation 4.1).
+const REFRESH_HINT: u64 = 300;
+
+impl Policy {
+    /// How often those who poll the bundle should, in seconds: four times before a new root signs.
+    pub fn refresh_hint(&self) -> u64 {
+        let quarter = u64::try_from(self.overlap.as_secs() / 4).unwrap_or_default();
+        quarter.clamp(1, REFRESH_HINT)
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         let hours = SignedDuration::from_hours;

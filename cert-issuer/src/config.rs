@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use jiff::SignedDuration;
@@ -40,6 +41,13 @@ pub struct Config {
     /// The namespace of the control plane's own services
     #[arg(long, env = "WEFT_SYSTEM_NAMESPACE", default_value = "weft-system")]
     pub system_namespace: String,
+    /// The namespace whose MeshConfig holds for the whole mesh
+    #[arg(long, env = "WEFT_ROOT_NAMESPACE", default_value = "istio-system")]
+    pub root_namespace: String,
+    /// Whom to trust as authorities (PEM) when the bundle of a federated trust domain is fetched by https_web, instead of
+    /// the system's
+    #[arg(long, env = "WEFT_BUNDLE_ENDPOINT_CA_FILE")]
+    pub bundle_endpoint_ca_file: Option<PathBuf>,
     /// The issuer's own address as OpenID Connect clients know it; tokens have it as `iss`
     #[arg(long, env = "WEFT_ISSUER_URL")]
     pub issuer_url: Option<String>,
@@ -115,6 +123,14 @@ pub enum ConfigError {
     /// Durations that do not fit together.
     #[error("{0}")]
     Durations(String),
+    /// The authorities for bundle endpoints.
+    #[error("--bundle-endpoint-ca-file {path} cannot be read")]
+    BundleEndpointCa {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The system namespace.
     #[error("--system-namespace cannot be part of an identity")]
     SystemNamespace(#[from] model::SpiffeIdError),
@@ -132,6 +148,21 @@ impl Config {
             &self.system_namespace,
             "cert-issuer",
         )?)
+    }
+
+    /// Whom `https_web` trusts, in PEM; nothing for what the system does.
+    ///
+    /// # Errors
+    /// [`ConfigError::BundleEndpointCa`].
+    pub fn bundle_endpoint_authorities(&self) -> Result<Option<Arc<[u8]>>, ConfigError> {
+        let read = |path: &PathBuf| {
+            let read = std::fs::read(path);
+            read.map(Arc::from).map_err(|source| {
+                let path = path.clone();
+                ConfigError::BundleEndpointCa { path, source }
+            })
+        };
+        self.bundle_endpoint_ca_file.as_ref().map(read).transpose()
     }
 }
 

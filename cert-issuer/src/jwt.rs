@@ -20,9 +20,6 @@ pub(crate) const LONGEST_AUDIENCE: usize = 1024;
 /// The most audiences of one token, and the longest.
 const AUDIENCES: (usize, usize) = (16, LONGEST_AUDIENCE);
 
-/// How often those who poll a bundle should, in seconds.
-const REFRESH_HINT: u32 = 300;
-
 /// Why a token is not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum JwtError {
@@ -93,8 +90,9 @@ impl Authority {
         Ok(JwtSvid { token, not_after })
     }
 
-    /// What is to be trusted, as a SPIFFE bundle: roots of certificates and keys of tokens.
-    pub fn spiffe_bundle(&self) -> Value {
+    /// What is to be trusted, as a SPIFFE bundle: roots of certificates and keys of tokens. `refresh_hint`: how often those
+    /// who poll it should, in seconds.
+    pub fn spiffe_bundle(&self, refresh_hint: u64) -> Value {
         let roots = self.roots().iter().map(|root| {
             let (x, y) = root.signer.key().coordinates();
             json!({
@@ -107,7 +105,7 @@ impl Authority {
         json!({
             "keys": roots.chain(keys).collect::<Vec<_>>(),
             "spiffe_sequence": self.sequence(),
-            "spiffe_refresh_hint": REFRESH_HINT,
+            "spiffe_refresh_hint": refresh_hint,
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The pure core: [`key`] and [`x509`] make keys and certificates, [`authority`] is what replicas share and how it
 //! rotates, [`envelope`] encrypts it, [`jwt`] signs tokens. The shells: [`ca`] keeps the authority in the store, `uploads` opens what
-//! people uploaded, [`workloads`] keeps certificates of connected proxies, [`caller`] says who asks, [`sds`], [`api`] and [`admin`] answer.
+//! people uploaded, `federation` fetches what other trust domains are known by, [`workloads`] keeps certificates of connected proxies, [`caller`] says who asks, [`sds`], [`api`] and [`admin`] answer.
 //!
 //! *Invariant:* a private key leaves this process only encrypted, or to the workload whose identity it is.
 
@@ -14,6 +14,7 @@ pub mod caller;
 mod config;
 pub mod credential;
 pub mod envelope;
+mod federation;
 pub mod jwt;
 pub mod key;
 mod pem;
@@ -42,8 +43,10 @@ pub use config::{AuthorityFlags, Config, ConfigError};
 
 use crate::ca::Ca;
 use crate::caller::Gate;
+use crate::federation::Troubles;
+use crate::federation::refresh::Refresher;
 use crate::sds::Sds;
-use crate::workloads::{Terms, Workloads};
+use crate::workloads::{Beside, Terms, Workloads};
 
 /// The service name under which issuers register.
 pub const SERVICE: &str = "cert-issuer";
@@ -138,6 +141,7 @@ pub async fn run<S: Store + Vault>(
     let policy = config.authority.policy();
     let trust_domain = config.authority.trust_domain.clone();
     let identity = config.identity()?;
+    let web = config.bundle_endpoint_authorities()?;
     let ca = Ca::new(
         store.clone(),
         config.authority.keys()?,
@@ -178,6 +182,14 @@ pub async fn run<S: Store + Vault>(
         follow_credentials(store.clone(), publish, check),
     );
 
+    let troubles = Troubles::new(health.check("federation", "MeshConfig was not read yet"));
+    let refresher = federation(&mut tasks, &store, &config, web, troubles.into());
+    let federated = refresher.federated.clone();
+    tasks.spawn(
+        "federation refresh",
+        refresher.lead(instance.clone(), shutdown.clone()),
+    );
+
     let gate = Gate::new(trust_domain, credentials.clone());
     let (workloads, connecting) = mpsc::channel(CONNECTING);
     let (publish, uploads) = watch::channel(None);
@@ -197,9 +209,13 @@ pub async fn run<S: Store + Vault>(
         ttl: policy.jwt_ttl,
         issuer_url: config.issuer_url.clone(),
     };
+    let beside = Beside {
+        uploads,
+        federated: federated.clone(),
+    };
     let owner = Workloads::new(
         current.clone(),
-        uploads,
+        beside,
         causes,
         policy.svid_ttl,
         terms,
@@ -209,6 +225,7 @@ pub async fn run<S: Store + Vault>(
 
     let sds = Arc::new(Sds {
         gate: gate.clone(),
+        federated,
         workloads,
         answers,
     });
@@ -267,7 +284,9 @@ pub async fn run<S: Store + Vault>(
         .layer(axum::middleware::from_fn_with_state(
             gate,
             caller::authenticate,
-        ));
+        ))
+        // A bundle endpoint of the profile https_spiffe must not ask who asks (Federation 5.2.2.3).
+        .merge(admin::bundle_endpoint(current.clone(), policy));
     info!(%instance, grpc = %grpc, %admin, "serving");
     tasks.spawn("grpc", {
         let shutdown = shutdown.clone();
@@ -279,6 +298,7 @@ pub async fn run<S: Store + Vault>(
     });
     tasks.spawn("admin", {
         let router = telemetry::router(health, metrics)
+            .merge(admin::bundle_endpoint(current.clone(), policy))
             .merge(admin::router(current, config.issuer_url.clone()));
         async move {
             axum::serve(listeners.admin, router)
@@ -300,6 +320,39 @@ async fn follow_credentials(
     while let Some(set) = sets.next().await {
         check.ok();
         publish.send_replace(Some(set));
+    }
+}
+
+/// Follows what is configured and stored of federated trust domains; what it returns fetches them.
+fn federation<S: Store + Vault>(
+    tasks: &mut Tasks,
+    store: &Arc<S>,
+    config: &Config,
+    web: Option<Arc<[u8]>>,
+    troubles: Arc<Troubles>,
+) -> Refresher<S> {
+    let (publish, domains) = watch::channel(None);
+    tasks.spawn_until_shutdown(
+        "federation",
+        federation::follow_config(
+            store.clone(),
+            config.root_namespace.clone(),
+            config.authority.trust_domain.clone(),
+            publish,
+            troubles.clone(),
+        ),
+    );
+    let (publish, federated) = watch::channel(None);
+    tasks.spawn_until_shutdown(
+        "federated bundles",
+        federation::follow_bundles(store.clone(), domains.clone(), publish),
+    );
+    Refresher {
+        vault: store.clone(),
+        domains,
+        federated,
+        troubles,
+        web,
     }
 }
 

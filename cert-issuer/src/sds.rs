@@ -16,6 +16,7 @@ use xds::session::{Event, Response};
 use xds::{Callbacks, Peer, Request, ResourceType, SnapshotSource, Snapshots, StreamInfo, Streams};
 
 use crate::caller::{Caller, Gate, Proof, refusal};
+use crate::federation::Federated;
 use crate::trace::Answers;
 use crate::workloads::{Ask, Workload, is_token};
 
@@ -25,12 +26,16 @@ pub const DEFAULT: &str = "default";
 /// The roots of the caller's trust domain.
 pub const ROOT_CA: &str = "ROOTCA";
 
-/// Whether an identity may have the secret of this name.
+/// Whether an identity may have the secret of this name. `federated`: whether a trust domain is.
 ///
 /// # Errors
 /// `PERMISSION_DENIED`, with the reason.
 #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
-pub fn allowed(name: &str, identity: &Identity) -> Result<(), Status> {
+pub fn allowed(
+    name: &str,
+    identity: &Identity,
+    federated: impl Fn(&TrustDomain) -> bool,
+) -> Result<(), Status> {
     if [DEFAULT, ROOT_CA, "*"].contains(&name) || is_token(name) {
         return Ok(());
     }
@@ -57,6 +62,14 @@ pub fn allowed(name: &str, identity: &Identity) -> Result<(), Status> {
     };
     if id == identity.id() || id == identity.trust_domain().id() {
         return Ok(());
+    }
+    if id.path().is_empty() {
+        return match federated(id.trust_domain()) {
+            true => Ok(()),
+            false => denied(format!(
+                "there is no secret {name:?}: the trust domain is not one of MeshConfig's federatedTrustDomains"
+            )),
+        };
     }
     denied(format!("{identity} may not have the secret of {id}"))
 }
@@ -97,11 +110,17 @@ pub fn workload(node_id: &str, caller: &Caller) -> Result<Workload, Status> {
 /// The server's view of callers and their secrets.
 pub(crate) struct Sds {
     pub(crate) gate: Gate,
+    pub(crate) federated: watch::Receiver<Option<Federated>>,
     pub(crate) workloads: mpsc::Sender<Ask>,
     pub(crate) answers: Answers,
 }
 
 impl Sds {
+    fn federates(&self, domain: &TrustDomain) -> bool {
+        let federated = self.federated.borrow();
+        (federated.as_ref()).is_some_and(|federated| federated.contains_key(domain))
+    }
+
     #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
     fn check<'a>(
         &self,
@@ -115,9 +134,9 @@ impl Sds {
             if type_url != ResourceType::Secret.type_url() && !type_url.is_empty() {
                 return Err(Status::permission_denied("the issuer serves secrets only"));
             }
-            names
-                .into_iter()
-                .try_for_each(|name| allowed(name, &caller.identity))
+            names.into_iter().try_for_each(|name| {
+                allowed(name, &caller.identity, |domain| self.federates(domain))
+            })
         };
         decide().inspect_err(|status| report(caller, status))
     }

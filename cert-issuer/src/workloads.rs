@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use metrics::{counter, gauge};
-use model::Identity;
+use model::{Identity, TrustDomain};
 use ring::rand::SystemRandom;
 use rustls::pki_types::CertificateDer;
 use telemetry::Check;
@@ -23,10 +23,12 @@ use xds::{Resource, Snapshot, make};
 use crate::authority::{Authority, AuthorityError};
 use crate::ca::{Current, chain};
 use crate::caller::refusal;
+use crate::federation::Federated;
 use crate::key::PrivateKey;
 use crate::sds::{DEFAULT, ROOT_CA, bundle_name, renewal};
 use crate::trace::{self, Causes};
 use crate::uploads::{OfNamespace, Uploads};
+use crate::x509::certificates_pem;
 use tokens::{MOST, Tokens};
 pub(crate) use tokens::{Terms, is_token};
 
@@ -79,10 +81,18 @@ struct Held {
     uploaded: Option<OfNamespace>,
 }
 
+/// What is shown beside what is signed here; nothing is shown before both were read.
+pub(crate) struct Beside {
+    /// What was uploaded.
+    pub(crate) uploads: watch::Receiver<Option<Uploads>>,
+    /// What other trust domains are known by.
+    pub(crate) federated: watch::Receiver<Option<Federated>>,
+}
+
 /// The owner of the certificates.
 pub(crate) struct Workloads {
     current: Current,
-    uploads: watch::Receiver<Option<Uploads>>,
+    beside: Beside,
     causes: Causes,
     ttl: SignedDuration,
     terms: Terms,
@@ -96,7 +106,7 @@ pub(crate) struct Workloads {
 impl Workloads {
     pub(crate) fn new(
         current: Current,
-        uploads: watch::Receiver<Option<Uploads>>,
+        beside: Beside,
         causes: Causes,
         ttl: SignedDuration,
         terms: Terms,
@@ -104,7 +114,7 @@ impl Workloads {
     ) -> Self {
         Self {
             current,
-            uploads,
+            beside,
             causes,
             ttl,
             terms,
@@ -118,7 +128,8 @@ impl Workloads {
     /// Serves those who ask, until nobody can any more.
     pub(crate) async fn run(mut self, mut asking: mpsc::Receiver<Ask>) {
         let mut current = self.current.clone();
-        let mut uploads = self.uploads.clone();
+        let mut uploads = self.beside.uploads.clone();
+        let mut federated = self.beside.federated.clone();
         let mut forget = tokio::time::interval(FORGET);
         self.check.ok();
         loop {
@@ -146,6 +157,10 @@ impl Workloads {
                 },
                 changed = uploads.changed() => match changed {
                     Ok(()) => self.uploads_changed(),
+                    Err(_) => return,
+                },
+                changed = federated.changed() => match changed {
+                    Ok(()) => self.show_all(),
                     Err(_) => return,
                 },
                 () = sleep => self.renew(Timestamp::now()),
@@ -199,7 +214,7 @@ impl Workloads {
             now,
             &self.check,
         );
-        held.show(&authority, &self.uploads);
+        held.show(&authority, &self.beside);
         self.schedule(workload);
     }
 
@@ -229,7 +244,7 @@ impl Workloads {
         for workload in &workloads {
             let held = self.held.get_mut(workload).expect("it was just listed");
             if held.issuer.as_ref() == Some(issuer) {
-                held.show(&authority, &self.uploads);
+                held.show(&authority, &self.beside);
             } else {
                 self.sign(workload, now, &named);
                 signed += 1;
@@ -251,7 +266,7 @@ impl Workloads {
             return;
         };
         let changed = |(workload, held): &(&Workload, &mut Held)| {
-            let now = of_namespace(&self.uploads, workload.identity.namespace());
+            let now = of_namespace(&self.beside.uploads, workload.identity.namespace());
             !held.own.is_empty() && held.uploaded != now
         };
         let changed: Vec<_> = self.held.iter_mut().filter(changed).collect();
@@ -265,9 +280,19 @@ impl Workloads {
         let cx = trace::work("push secret", &self.causes.uploads.get());
         self.causes.answers.expect(&cx, &nodes);
         for (_, held) in changed {
-            held.show(&authority, &self.uploads);
+            held.show(&authority, &self.beside);
         }
         trace::shown(&cx, &nodes);
+    }
+
+    /// Shows everybody the bundles that are in force now.
+    fn show_all(&mut self) {
+        let Some(authority) = self.authority() else {
+            return;
+        };
+        for held in self.held.values_mut().filter(|held| !held.own.is_empty()) {
+            held.show(&authority, &self.beside);
+        }
     }
 
     fn renew(&mut self, now: Timestamp) {
@@ -312,7 +337,7 @@ impl Workloads {
                     now,
                     &self.check,
                 );
-                held.show(&authority, &self.uploads);
+                held.show(&authority, &self.beside);
             }
             Err(error) => {
                 let error = chain(&error);
@@ -375,16 +400,15 @@ impl Held {
         }
     }
 
-    /// Shows the workload's secrets, its namespace's uploads and this authority's bundle to its streams; nothing before the
-    /// uploads were read, for what is missing would count as deleted.
-    fn show(&mut self, authority: &Authority, uploads: &watch::Receiver<Option<Uploads>>) {
-        self.uploaded = of_namespace(uploads, &self.namespace);
-        let Some(uploaded) = self.uploaded.clone() else {
+    /// Shows the workload's secrets, its namespace's uploads and the bundles to its streams; nothing before all were read, for
+    /// what is missing would count as deleted.
+    fn show(&mut self, authority: &Authority, beside: &Beside) {
+        self.uploaded = of_namespace(&beside.uploads, &self.namespace);
+        let federated = beside.federated.borrow().clone();
+        let (Some(uploaded), Some(federated)) = (self.uploaded.clone(), federated) else {
             return;
         };
-        let pem = authority.bundle_pem();
-        let bundles = [ROOT_CA.to_owned(), bundle_name(authority.trust_domain())]
-            .map(|name| Resource::new(&make::ca_secret(&name, &pem)));
+        let bundles = bundles(authority, &federated);
         let revision = i64::try_from(authority.sequence()).unwrap_or(i64::MAX);
         let own = self.own.iter().cloned().chain(self.tokens.secrets());
         let resources = own.chain(bundles).chain(uploaded.iter().cloned());
@@ -395,6 +419,27 @@ impl Held {
         }
         self.snapshot = Some(snapshot);
     }
+}
+
+/// The bundles as secrets: each trust domain's own, and what peers are verified by. That is the own roots; with federated trust
+/// domains it is each one's roots for its own certificates only.
+fn bundles(authority: &Authority, federated: &Federated) -> Vec<Resource> {
+    let own = authority.bundle_pem();
+    let others: Vec<(&TrustDomain, String)> = (federated.iter())
+        // One that gave up its roots vouches for nobody.
+        .filter(|(_, bundle)| !bundle.roots().is_empty())
+        .map(|(domain, bundle)| (domain, certificates_pem(bundle.roots())))
+        .collect();
+    let all = [(authority.trust_domain(), own.clone())];
+    let all = all.iter().chain(&others);
+    let each = all.clone();
+    let each = each.map(|(domain, pem)| make::ca_secret(&bundle_name(domain), pem));
+    let peers = match others.is_empty() {
+        true => make::ca_secret(ROOT_CA, &own),
+        false => make::spiffe_secret(ROOT_CA, all.map(|(domain, pem)| (domain.as_str(), &**pem))),
+    };
+    let secrets = each.chain([peers]).collect::<Vec<_>>();
+    secrets.iter().map(Resource::new).collect()
 }
 
 /// What was uploaded in a namespace; nothing before it was read.

@@ -28,6 +28,12 @@ use crate::state::Workload;
 /// How long to wait before the store is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How many workloads are stored in one transaction, of which etcd takes 128 by default.
+const AT_ONCE: usize = 100;
+
+/// How much of what was told is taken together.
+const TOGETHER: usize = 10_000;
+
 /// The node's metadata that says how long it lets old connections live: seconds, as its flag `--drain-time-s` has them.
 const DRAIN_TIME: &str = "DRAIN_TIME_S";
 
@@ -90,6 +96,66 @@ pub(crate) struct Keeper {
     pub(crate) told: mpsc::UnboundedReceiver<Told>,
 }
 
+/// What happened to the modes of a workload.
+enum Turn {
+    /// Its proxy was told them.
+    Sent(BTreeMap<u16, Mode>),
+    /// Its proxy runs them, and lets old connections live that long.
+    Acknowledged(BTreeMap<u16, Mode>, Duration),
+}
+
+/// What happened to the modes of workloads, in order.
+type Turns = BTreeMap<String, Vec<Turn>>;
+
+/// What was told, as what happened to the modes of a workload.
+fn turn(told: Told, pending: &mut Pending) -> Option<(String, Turn)> {
+    match told {
+        Told::Published {
+            node,
+            revision,
+            modes,
+        } => {
+            let path = path(&node)?;
+            pending
+                .entry(node)
+                .or_default()
+                .insert(revision, modes.clone());
+            Some((path, Turn::Sent(modes)))
+        }
+        Told::Acknowledged { node, revision } => {
+            let waiting = pending.get_mut(&*node.id)?;
+            let later = waiting.split_off(&(revision + 1));
+            let newest = std::mem::replace(waiting, later).pop_last();
+            if waiting.is_empty() {
+                pending.remove(&*node.id);
+            }
+            let (_, modes) = newest?;
+            Some((path(&node.id)?, Turn::Acknowledged(modes, drain(&node))))
+        }
+    }
+}
+
+/// Where the modes of a node are stored.
+fn path(node: &str) -> Option<String> {
+    let mut parts = node.split('~').skip(1);
+    Some(format!("{}/{}", parts.next()?, parts.next()?))
+}
+
+/// What is to be stored after all that happened, if anything turned.
+fn turned(turns: &[Turn], present: Option<&Entry>, now: Timestamp) -> Option<(Vec<u8>, Expect)> {
+    let before = present.and_then(|entry| Acknowledged::from_bytes(&entry.value).ok());
+    let before = before.unwrap_or_default();
+    let next = turns.iter().fold(before.clone(), |known, turn| match turn {
+        Turn::Sent(modes) => known.sent(modes, now),
+        Turn::Acknowledged(modes, drain) => known.turned(modes, *drain, now),
+    });
+    if next == before || present.is_none() && next.ports.is_empty() {
+        return None;
+    }
+    let expect = present.map_or(Expect::Absent, |entry| Expect::At(entry.revision));
+    Some((next.to_bytes(), expect))
+}
+
 /// Modes of a proxy that it has not acknowledged yet, by the revision they came with.
 type Pending = HashMap<Arc<str>, BTreeMap<i64, BTreeMap<u16, Mode>>>;
 
@@ -101,12 +167,19 @@ impl Keeper {
         let Some(mut stored) = sets.next().await else {
             return;
         };
+        let mut told = Vec::new();
         loop {
             tokio::select! {
-                told = self.told.recv() => match told {
-                    Some(told) => self.hear(told, &mut pending, &mut stored).await,
-                    None => return,
-                },
+                count = self.told.recv_many(&mut told, TOGETHER) => {
+                    if count == 0 { return }
+                    let mut turns = Turns::new();
+                    for told in told.drain(..) {
+                        if let Some((path, turn)) = turn(told, &mut pending) {
+                            turns.entry(path).or_default().push(turn);
+                        }
+                    }
+                    self.store(turns, &mut stored).await;
+                }
                 set = sets.next() => match set {
                     Some(set) => stored = set,
                     None => return,
@@ -121,89 +194,64 @@ impl Keeper {
         }
     }
 
-    async fn hear(&self, told: Told, pending: &mut Pending, stored: &mut Entries) {
+    /// Stores what became of workloads' modes, if they turned, many in one transaction; what another replica stored meanwhile
+    /// is read again.
+    async fn store(&self, turns: Turns, stored: &mut Entries) {
         let now = Timestamp::now();
-        let (node, revision) = match told {
-            Told::Published {
-                node,
-                revision,
-                modes,
-            } => {
-                let sent = |before: &Acknowledged| before.sent(&modes, now);
-                self.store(&node, stored, sent).await;
-                pending.entry(node).or_default().insert(revision, modes);
-                return;
-            }
-            Told::Acknowledged { node, revision } => (node, revision),
-        };
-        let Some(waiting) = pending.get_mut(&*node.id) else {
-            return;
-        };
-        let later = waiting.split_off(&(revision + 1));
-        let newest = std::mem::replace(waiting, later).pop_last();
-        if waiting.is_empty() {
-            pending.remove(&*node.id);
-        }
-        let Some((_, modes)) = newest else { return };
-        let turned = |before: &Acknowledged| before.turned(&modes, drain(&node), now);
-        self.store(&node.id, stored, turned).await;
-    }
-
-    /// Stores what became of a node's modes, if they turned; what another replica stored meanwhile is read again.
-    async fn store(
-        &self,
-        node: &str,
-        stored: &mut Entries,
-        next: impl Fn(&Acknowledged) -> Acknowledged,
-    ) {
-        let mut parts = node.split('~').skip(1);
-        let (Some(namespace), Some(name)) = (parts.next(), parts.next()) else {
-            return;
-        };
-        let path = format!("{namespace}/{name}");
-        let mut present = stored.get(path.as_str()).cloned();
-        loop {
-            let before = present
-                .as_ref()
-                .and_then(|entry| Acknowledged::from_bytes(&entry.value).ok())
-                .unwrap_or_default();
-            let next = next(&before);
-            if next == before || present.is_none() && next.ports.is_empty() {
-                return;
-            }
-            let value = next.to_bytes();
-            let put = VaultOp::Put {
-                path: path.clone(),
-                value: value.clone(),
-                expect: present
-                    .as_ref()
-                    .map_or(Expect::Absent, |entry| Expect::At(entry.revision)),
-            };
-            match self.vault.write(Area::Mtls, vec![put], None).await {
-                Ok(revision) => {
-                    // The set that has it may come after what is told next.
-                    let value = value.into();
-                    stored.insert(path.as_str().into(), Entry { value, revision });
-                    return;
-                }
-                Err(VaultError::Conflict { .. }) => {}
-                Err(error) => {
-                    warn!(%error, path, "what a proxy acknowledged cannot be stored yet; trying again");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
+        let turns: Vec<_> = turns.into_iter().collect();
+        for some in turns.chunks(AT_ONCE) {
             loop {
-                match self.vault.read(Area::Mtls, &path).await {
-                    Ok(entry) => {
-                        present = entry;
+                let puts = some.iter().filter_map(|(path, turns)| {
+                    let (value, expect) = turned(turns, stored.get(path.as_str()), now)?;
+                    let path = path.clone();
+                    Some(VaultOp::Put {
+                        path,
+                        value,
+                        expect,
+                    })
+                });
+                let puts: Vec<VaultOp> = puts.collect();
+                if puts.is_empty() {
+                    break;
+                }
+                match self.vault.write(Area::Mtls, puts.clone(), None).await {
+                    Ok(revision) => {
+                        // The set that has them may come after what is told next.
+                        for put in puts {
+                            if let VaultOp::Put { path, value, .. } = put {
+                                let value = value.into();
+                                stored.insert(path.into(), Entry { value, revision });
+                            }
+                        }
                         break;
                     }
+                    Err(VaultError::Conflict { path, .. }) => self.read(&path, stored).await,
                     Err(error) => {
-                        warn!(%error, path, "the modes of mutual TLS cannot be read; trying again");
+                        warn!(%error, "what proxies acknowledged cannot be stored yet; trying again");
                         tokio::time::sleep(PAUSE).await;
+                        // The write may have been done.
+                        for (path, _) in some {
+                            self.read(path, stored).await;
+                        }
                     }
                 }
             }
+        }
+    }
+
+    /// Reads what is stored of a workload.
+    async fn read(&self, path: &str, stored: &mut Entries) {
+        loop {
+            match self.vault.read(Area::Mtls, path).await {
+                Ok(Some(entry)) => drop(stored.insert(path.into(), entry)),
+                Ok(None) => drop(stored.remove(path)),
+                Err(error) => {
+                    warn!(%error, path, "the modes of mutual TLS cannot be read; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            }
+            return;
         }
     }
 

@@ -103,7 +103,7 @@ fn a_key_is_published_before_it_signs_and_after() {
 #[test]
 fn the_spiffe_library_reads_bundle_and_token() {
     let authority = authority();
-    let text = authority.spiffe_bundle().to_string();
+    let text = authority.spiffe_bundle(300).to_string();
     let domain: spiffe::TrustDomain = "td".try_into().unwrap();
     let keys = authority.jwks().to_string();
     let bundle = spiffe::JwtBundle::from_jwt_authorities(domain, keys.as_bytes()).unwrap();

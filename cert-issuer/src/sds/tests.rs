@@ -41,8 +41,9 @@ fn a_caller_may_have_its_own_secrets_only() {
         "jwt:db",
         "bearer:db",
         "jwt:https://db.example/a",
+        "spiffe://friends",
     ] {
-        allowed(name, &identity()).unwrap();
+        allowed(name, &identity(), |domain| domain.as_str() == "friends").unwrap();
     }
     for name in [
         "spiffe://td/ns/shop/sa/admin",
@@ -51,6 +52,7 @@ fn a_caller_may_have_its_own_secrets_only() {
         "spiffe://other",
         "spiffe://other/ns/shop/sa/orders",
         "spiffe://td/",
+        "spiffe://friends/ns/shop/sa/orders",
         "Default",
         "",
         "/etc/passwd",
@@ -63,7 +65,7 @@ fn a_caller_may_have_its_own_secrets_only() {
         "jwt:",
         "jwt",
     ] {
-        let status = allowed(name, &identity()).unwrap_err();
+        let status = allowed(name, &identity(), |domain| domain.as_str() == "friends").unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied, "{name}");
     }
 }

@@ -63,7 +63,7 @@ pub(crate) fn cluster(name: &str, port: u16, tls: Option<&Value>) -> Value {
     cluster
 }
 
-const TYPE: &str = "type.googleapis.com/envoy.extensions";
+pub(crate) const TYPE: &str = "type.googleapis.com/envoy.extensions";
 
 /// Where secrets come from.
 pub(crate) fn sds(api_type: &str) -> Value {
@@ -151,9 +151,22 @@ impl Envoy {
         version: &str,
         node: &str,
         token: &Credential,
-        (bundle, issuer): (&str, u16),
+        issuer: (&str, u16),
         backend: &Value,
         filter: &Value,
+    ) -> Self {
+        let chain = json!({"filters": [filter]});
+        Self::with_chain(version, node, token, issuer, backend, &chain)
+    }
+
+    /// One with a whole filter chain.
+    pub(crate) fn with_chain(
+        version: &str,
+        node: &str,
+        token: &Credential,
+        (bundle, issuer): (&str, u16),
+        backend: &Value,
+        chain: &Value,
     ) -> Self {
         let (admin, listener) = (free_port(), free_port());
         let bootstrap = json!({
@@ -164,7 +177,7 @@ impl Envoy {
                     "secret": {"inline_string": format!("Bearer {}", token.expose())},
                 }}],
                 "clusters": [backend, issuer_cluster(issuer, bundle)],
-                "listeners": [{"name": "in", "address": at(listener), "filter_chains": [{"filters": [filter]}]}],
+                "listeners": [{"name": "in", "address": at(listener), "filter_chains": [chain]}],
             },
         });
         let dir = tempfile::tempdir().unwrap();

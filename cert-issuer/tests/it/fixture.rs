@@ -44,11 +44,17 @@ impl Drop for Issuer {
 impl Issuer {
     /// One whose certificates are short-lived, so that much happens in a test.
     pub(crate) async fn start(etcd: &Etcd, flags: &[&str]) -> Self {
+        Self::of("td", etcd, flags).await
+    }
+
+    /// One of another trust domain.
+    pub(crate) async fn of(trust_domain: &str, etcd: &Etcd, flags: &[&str]) -> Self {
+        let trust_domain = format!("--trust-domain={trust_domain}");
         let always = [
             "test",
             "--listen=127.0.0.1:0",
             "--admin-listen=127.0.0.1:0",
-            "--trust-domain=td",
+            &trust_domain,
         ];
         let mut config = Flags::parse_from([&always, flags].concat()).config;
         config.authority.key_encryption_keys = Some(KEYS.to_owned());

@@ -5,6 +5,7 @@
 mod backend;
 mod callers;
 mod envoy;
+mod federation;
 mod fixture;
 mod replicas;
 mod sealing;

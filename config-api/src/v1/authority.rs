@@ -13,10 +13,10 @@ use axum::response::Response;
 use futures::StreamExt;
 use http::{HeaderMap, Request, StatusCode};
 use jiff::Timestamp;
-use model::{AuthorityOutcome, AuthorityRequest, AuthorityStep};
+use model::{AuthorityOutcome, AuthorityRequest, AuthorityStep, FederatedBundle, TrustBundle};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::{Area, Expect, VaultError, VaultOp};
 use telemetry::trace::{Carried, Context};
 
@@ -123,8 +123,51 @@ async fn shown(app: &App) -> Result<Value> {
             "there is no certificate authority yet; start a cert-issuer on the same etcd",
         )
     })?;
-    serde_json::from_slice(&entry.value)
-        .map_err(|error| Status::internal(format!("ca/{STATUS} is damaged: {error}")))
+    let mut shown: Value = serde_json::from_slice(&entry.value)
+        .map_err(|error| Status::internal(format!("ca/{STATUS} is damaged: {error}")))?;
+    let federated = federated(app).await?;
+    if !federated.is_empty() {
+        shown["federated"] = federated.into();
+    }
+    Ok(shown)
+}
+
+/// The trust domains that MeshConfig names, and the bundle that is in force of each.
+async fn federated(app: &App) -> Result<Vec<Value>> {
+    let configured = {
+        let view = app.fresh_view().await;
+        let mut record = std::collections::BTreeSet::new();
+        let mut mesh = view.mesh.view(&mut record);
+        let config = mesh.mesh_config();
+        config.map_or_else(Vec::new, |config| config.federated_trust_domains.clone())
+    };
+    let mut shown = Vec::new();
+    for domain in &configured {
+        let text = domain.trust_domain_bundle.as_deref();
+        let entry = app.vault.read(Area::Federation, &domain.trust_domain);
+        let stored = entry
+            .await?
+            .map(|it| FederatedBundle::from_bytes(&it.value));
+        let stored = stored.and_then(std::result::Result::ok);
+        let fetched = stored.filter(|it| it.configured == FederatedBundle::digest(text));
+        let bundle = match &fetched {
+            Some(fetched) => TrustBundle::try_from(fetched.bundle.clone()).ok(),
+            None => text.and_then(|text| TrustBundle::parse(text.as_bytes()).ok()),
+        };
+        shown.push(json!({
+            "trustDomain": domain.trust_domain,
+            "bundleEndpointURL": domain.bundle_endpoint_url,
+            "bundle": match (&bundle, &fetched) {
+                (None, _) => "missing",
+                (Some(_), None) => "configured",
+                (Some(_), Some(_)) => "fetched",
+            },
+            "fetched": fetched.map(|it| it.fetched),
+            "sequence": bundle.as_ref().and_then(TrustBundle::sequence),
+            "roots": bundle.map_or(0, |it| it.roots().len()),
+        }));
+    }
+    Ok(shown)
 }
 
 /// Waits for what becomes of a request.

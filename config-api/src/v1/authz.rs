@@ -16,7 +16,7 @@ use model::authz::call::{Call, Http};
 use model::authz::{Outcome, Policy, RuleId, explain, is_dry_run, verdict};
 use model::mesh::View;
 use model::mtls::{Mode, modes};
-use model::{Key, Spec};
+use model::{Key, Spec, TrustDomain};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -86,10 +86,13 @@ pub(super) async fn check(
     permit(&mut std::iter::once(namespace).chain(named))?;
     let places = place::of(&check.to, namespace, &mut mesh)?;
     permit(&mut places.iter().map(|it| &*it.workload.namespace))?;
-    let trust_domain = app.config.identity.trust_domain.to_string();
+    let own = &app.config.identity.trust_domain;
+    let trust_domain = own.to_string();
     let from = place::caller(check.from.as_deref(), namespace, &trust_domain, &mut mesh)?;
     let call = call(&check, &from)?;
-    let workloads = places.iter().map(|place| judged(place, &call, &mut mesh));
+    let workloads = places
+        .iter()
+        .map(|place| judged(place, &call, own, &mut mesh));
     let body =
         json!({"revision": view.revision.to_string(), "workloads": workloads.collect::<Vec<_>>()});
     Ok(accept.respond(StatusCode::OK, &body))
@@ -135,7 +138,12 @@ fn call(check: &Check, from: &place::From) -> Result<Call> {
 }
 
 /// The verdict at one workload, and what led to it.
-fn judged(place: &Place, call: &Call, view: &mut View<'_, '_>) -> Value {
+fn judged(
+    place: &Place,
+    call: &Call,
+    trust_domain: &TrustDomain,
+    view: &mut View<'_, '_>,
+) -> Value {
     let modes = modes(&view.peer_authentications(&place.workload.namespace, &place.labels));
     let decision = modes.of_port(place.port);
     let mut call = Call {
@@ -159,6 +167,9 @@ fn judged(place: &Place, call: &Call, view: &mut View<'_, '_>) -> Value {
     if refused {
         notes.push("the port takes mutual TLS only, so the caller is refused before any policy");
     }
+    let federated = view.mesh_config();
+    let federated = federated.is_some_and(|config| !config.federated_trust_domains.is_empty());
+    let home = federated.then(|| trust_domain.clone());
     let keys = view.authorization_policies(&place.workload.namespace, &place.labels);
     let mut policies = Vec::new();
     for key in keys {
@@ -169,6 +180,7 @@ fn judged(place: &Place, call: &Call, view: &mut View<'_, '_>) -> Value {
                 key,
                 dry_run: is_dry_run(&resource.metadata),
                 spec,
+                home: home.clone(),
             });
         }
     }

@@ -241,6 +241,7 @@ async fn the_authority_is_shown_and_rotated() {
         "roots": [{"name": "root-1", "stage": "active", "since": "2026-11-21T12:00:00.5Z", "expires": "2036-11-21T12:00:00Z"}],
         "issuing": {"expires": "2027-02-21T12:00:00Z"},
         "tokenKeys": [{"name": "jwt-1", "stage": "active", "since": "2026-11-21T12:00:00Z"}],
+        "federated": [{"trustDomain": "partner", "bundle": "fetched", "fetched": "2026-11-21T12:00:00.5Z"}],
     });
     for (line, answers) in [
         ("ca status", 1),
@@ -273,6 +274,16 @@ async fn the_authority_is_shown_and_rotated() {
                 "tokens",
                 "jwt-1",
                 "active",
+                "2026-11-21T12:00:00Z"
+            ]
+        );
+        assert_eq!(
+            lines[4],
+            [
+                "federated",
+                "bundle",
+                "partner",
+                "fetched",
                 "2026-11-21T12:00:00Z"
             ]
         );

@@ -24,6 +24,8 @@ pub struct Identities {
     pub trust_domain: TrustDomain,
     /// The cluster of every bootstrap that leads to the issuer: [`ISSUER_CLUSTER`] unless there is a reason.
     pub issuer_cluster: String,
+    /// Other trust domains whose workloads are known: MeshConfig says which, so these are read with the mesh.
+    pub(crate) federated: Vec<TrustDomain>,
 }
 
 impl Identities {
@@ -32,7 +34,19 @@ impl Identities {
         Self {
             trust_domain,
             issuer_cluster: ISSUER_CLUSTER.into(),
+            federated: Vec::new(),
         }
+    }
+
+    /// What the SPIFFE IDs of workloads that are known begin with.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = String> + '_ {
+        let domains = [&self.trust_domain].into_iter().chain(&self.federated);
+        domains.map(|domain| format!("{}/", domain.id()))
+    }
+
+    /// Whose namespaces and service accounts policies mean: this mesh's, where other trust domains are known too.
+    pub(crate) fn home(&self) -> Option<TrustDomain> {
+        (!self.federated.is_empty()).then(|| self.trust_domain.clone())
     }
 
     /// The SPIFFE ID of a service account.

@@ -256,7 +256,7 @@ pub(crate) fn clusters(target: &Target, read: &mut Reading<'_>) -> Part {
 /// The endpoints of one cluster.
 pub(crate) fn endpoints(target: &Target, cluster: &Cluster, read: &mut Reading<'_>) -> Part {
     let mut part = Part::default();
-    let identities = read.identities().is_some();
+    let identities = read.has_identities();
     let mut view = read.view();
     let service = view.service_of_entry(&target.entry, &target.host);
     let port = service.and_then(|service| {

@@ -60,6 +60,7 @@ pub(crate) fn normalization(view: &mut View<'_, '_>) -> NormalizationType {
 
 /// What these policies put before a workload of a class. Clusters that are asked and are no services of the mesh go to `part`.
 pub(crate) fn of(keys: &[Key], class: &Class, read: &mut Reading<'_>, part: &mut Part) -> Security {
+    let home = read.identities().and_then(|identities| identities.home());
     let mut view = read.view();
     let (mut policies, mut authentications) = (Vec::new(), Vec::new());
     for key in keys {
@@ -71,6 +72,7 @@ pub(crate) fn of(keys: &[Key], class: &Class, read: &mut Reading<'_>, part: &mut
                 key: key.clone(),
                 dry_run: is_dry_run(&resource.metadata),
                 spec,
+                home: home.clone(),
             }),
             Spec::RequestAuthentication(spec) => authentications.push((key, spec)),
             _ => {}

@@ -160,9 +160,28 @@ impl<'a> Reading<'a> {
         world.mesh.view(self)
     }
 
-    /// The mesh's identities, if it has any.
-    pub(crate) fn identities(&self) -> Option<Arc<Identities>> {
-        self.input().identities.clone()
+    /// The mesh's identities, if it has any. Who reads them depends on which trust domains are federated.
+    pub(crate) fn identities(&mut self) -> Option<Arc<Identities>> {
+        let identities = self.input().identities.clone()?;
+        let mut view = self.view();
+        let config = view.mesh_config();
+        let federated = config.map_or(&[][..], |config| &config.federated_trust_domains);
+        if federated.is_empty() {
+            return Some(identities);
+        }
+        let names = federated
+            .iter()
+            .filter_map(|it| it.trust_domain.parse().ok());
+        let names = names.filter(|name| *name != identities.trust_domain);
+        Some(Arc::new(Identities {
+            federated: names.collect(),
+            ..(*identities).clone()
+        }))
+    }
+
+    /// Whether the mesh has identities.
+    pub(crate) fn has_identities(&self) -> bool {
+        self.input().identities.is_some()
     }
 
     /// The accounts that a service runs as.

@@ -17,8 +17,8 @@ pub mod terms;
 #[cfg(test)]
 mod tests;
 
-use crate::Key;
 use crate::spec::{AuthorizationAction, AuthorizationPolicy};
+use crate::{Key, TrustDomain};
 use call::Call;
 use terms::{Leaning, Meaning, Protocol};
 
@@ -42,6 +42,18 @@ pub struct Policy<'a> {
     pub dry_run: bool,
     /// What it says.
     pub spec: &'a AuthorizationPolicy,
+    /// The mesh's own trust domain where others are federated: then namespaces and service accounts of callers are its own,
+    /// and workloads of the others have principals only.
+    pub home: Option<TrustDomain>,
+}
+
+impl Policy<'_> {
+    fn place(&self) -> matching::Place<'_> {
+        matching::Place {
+            namespace: &self.key.namespace,
+            home: self.home.as_ref(),
+        }
+    }
 }
 
 /// A rule of a policy.
@@ -114,7 +126,7 @@ fn matched<'a>(policy: &'a Policy<'_>, call: &'a Call) -> impl Iterator<Item = R
     rules
         .filter(move |(_, rule)| {
             Meaning::of(rule, leaning, protocol)
-                .is_some_and(|meaning| meaning.matches(call, leaning, &policy.key.namespace))
+                .is_some_and(|meaning| meaning.matches(call, leaning, policy.place()))
         })
         .map(|(at, _)| RuleId {
             policy: policy.key.clone(),

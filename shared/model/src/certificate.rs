@@ -179,6 +179,6 @@ pub(crate) fn broken_chain(certificates: &[Facts]) -> Option<usize> {
     Some(at + 1)
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, bytes))
 }

@@ -6,6 +6,7 @@
 mod analyze;
 mod authority;
 pub mod authz;
+mod bundle;
 mod certificate;
 mod check;
 mod credential;
@@ -26,6 +27,7 @@ mod validate;
 
 pub use analyze::{Reference, Target, Warning, analyze, references};
 pub use authority::{AuthorityOutcome, AuthorityRequest, AuthorityStep};
+pub use bundle::{FederatedBundle, TrustBundle};
 pub use check::{Checked, FieldError, Options, Reason, Treat, check};
 pub use credential::{CREDENTIAL_BYTES, Credential, CredentialRecord};
 pub use documents::{DocumentError, documents, json, yaml};

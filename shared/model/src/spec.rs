@@ -5,6 +5,7 @@
 mod authorization_policy;
 mod destination_rule;
 mod extension_provider;
+mod federation;
 mod gateway;
 mod grammar;
 mod http;
@@ -27,6 +28,7 @@ use serde::de::DeserializeOwned;
 pub use authorization_policy::*;
 pub use destination_rule::*;
 pub use extension_provider::*;
+pub use federation::*;
 pub use gateway::*;
 pub use grammar::*;
 pub use http::*;

@@ -6,6 +6,7 @@
 
 mod authorization_policy;
 mod destination_rule;
+mod federation;
 mod gateway;
 mod headers;
 mod http;

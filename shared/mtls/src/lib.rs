@@ -14,5 +14,5 @@ mod own;
 pub use accept::{Connection, Serving, Stream, accept};
 pub use channel::{ChannelError, channel, channel_to};
 pub use leaf::{LeafError, leaf};
-pub use material::{Current, Material, MaterialError};
+pub use material::{Current, Material, MaterialError, anonymous};
 pub use own::{IdentityFlags, Own};

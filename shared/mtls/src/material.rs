@@ -109,11 +109,11 @@ impl Material {
     }
 }
 
-/// For a client of this peer that has no certificate of its own yet.
-pub(crate) fn anonymous(
-    roots: Arc<RootCertStore>,
-    peer: SpiffeId,
-) -> Result<ClientConfig, MaterialError> {
+/// For a client of this peer that shows no certificate of its own.
+///
+/// # Errors
+/// If the TLS library takes nothing of it.
+pub fn anonymous(roots: Arc<RootCertStore>, peer: SpiffeId) -> Result<ClientConfig, MaterialError> {
     Ok(finished(verifying(roots, peer)?.with_no_client_auth()))
 }
 

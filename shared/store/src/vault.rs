@@ -26,6 +26,8 @@ pub enum Area {
     Tokens,
     /// `mtls/<namespace>/<workload>`: what a workload's proxy acknowledged of mutual TLS.
     Mtls,
+    /// `federation/<trust domain>`: the bundles that were fetched of other trust domains; public.
+    Federation,
 }
 
 impl Area {
@@ -35,6 +37,7 @@ impl Area {
             Self::Ca => "ca",
             Self::Tokens => "tokens",
             Self::Mtls => "mtls",
+            Self::Federation => "federation",
         }
     }
 }

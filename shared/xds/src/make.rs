@@ -312,6 +312,35 @@ pub fn ca_secret(name: &str, bundle: &str) -> tls::Secret {
     }
 }
 
+/// Bundles of several trust domains, by their names, each in PEM. A peer is verified by the bundle of the trust domain that
+/// its SPIFFE ID names, and by no other.
+pub fn spiffe_secret<'a>(
+    name: &str,
+    bundles: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> tls::Secret {
+    use tls::spiffe_cert_validator_config::TrustDomain;
+    let domain = |(name, bundle): (&str, &str)| TrustDomain {
+        name: name.to_owned(),
+        trust_bundle: Some(inline(bundle)),
+        ..Default::default()
+    };
+    let validator = tls::SpiffeCertValidatorConfig {
+        trust_domains: bundles.into_iter().map(domain).collect(),
+        ..Default::default()
+    };
+    let context = tls::CertificateValidationContext {
+        custom_validator_config: Some(core::TypedExtensionConfig {
+            name: "envoy.tls.cert_validator.spiffe".into(),
+            typed_config: Some(pack_any(validator)),
+        }),
+        ..Default::default()
+    };
+    tls::Secret {
+        name: name.to_owned(),
+        r#type: Some(tls::secret::Type::ValidationContext(context)),
+    }
+}
+
 fn of_type(name: &str, discovery: cluster::DiscoveryType) -> Cluster {
     Cluster {
         name: name.to_owned(),

@@ -147,3 +147,66 @@ async fn a_workload_that_is_gone_is_forgotten() {
     let (_, stored) = at.next(&first).await;
     assert_eq!(stored, None);
 }
+
+/// Thousands of proxies that acknowledge at once are thousands of values and few transactions.
+#[tokio::test]
+async fn what_many_proxies_acknowledge_is_stored_together() {
+    const MANY: usize = 2_500;
+    let vault: Arc<dyn Vault> = Arc::new(MemoryStore::default());
+    let (tell, told) = mpsc::unbounded_channel();
+    for at in 0..MANY {
+        let id = format!("sidecar~shop~w{at}");
+        let modes = BTreeMap::from([(80, Mode::Strict)]);
+        let published = Told::Published {
+            node: id.as_str().into(),
+            revision: 1,
+            modes,
+        };
+        let node = Node {
+            id,
+            ..Node::default()
+        };
+        let acknowledged = Told::Acknowledged {
+            node: node.into(),
+            revision: 1,
+        };
+        for told in [published, acknowledged] {
+            tell.send(told).unwrap_or_else(|_| unreachable!());
+        }
+    }
+    // One that another replica stored meanwhile delays its neighbours, and nothing is lost.
+    let other = Acknowledged::default().turned(
+        &BTreeMap::from([(80, Mode::Permissive)]),
+        Duration::from_secs(7),
+        Timestamp::UNIX_EPOCH,
+    );
+    let put = VaultOp::Put {
+        path: "shop/w7".into(),
+        value: other.to_bytes(),
+        expect: Expect::Absent,
+    };
+    vault.write(Area::Mtls, vec![put], None).await.unwrap();
+    let (_accounts, accounts) = watch::channel(None);
+    let keeper = Keeper {
+        vault: vault.clone(),
+        accounts,
+        told,
+    };
+    tokio::spawn(keeper.keep());
+    let mut sets = follow(vault.clone()).await;
+    let all_strict = async {
+        loop {
+            let set = sets.next().await.unwrap();
+            let strict = |entry: &Entry| {
+                Acknowledged::from_bytes(&entry.value).unwrap().ports[&80].mode == Mode::Strict
+            };
+            if set.len() == MANY && set.values().all(strict) {
+                return set;
+            }
+        }
+    };
+    let set = tokio::time::timeout(Duration::from_secs(60), all_strict).await;
+    let set = set.expect("all are stored");
+    let revisions: std::collections::BTreeSet<_> = set.values().map(|it| it.revision).collect();
+    assert!(revisions.len() <= MANY / AT_ONCE + 1, "{}", revisions.len());
+}

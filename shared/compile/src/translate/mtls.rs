@@ -31,11 +31,13 @@ pub(crate) struct Peers<'a> {
     pub(crate) automatic: bool,
 }
 
-/// The transport socket of a server: whoever connects must show a certificate of the mesh's trust domain.
+/// The transport socket of a server: whoever connects must show a certificate of the mesh's trust domain, or of one that it
+/// federates with.
 pub(crate) fn downstream(identities: &Identities, http: bool) -> pb::TransportSocket {
     let alpn: &[&str] = if http { &["h2", "http/1.1"] } else { &[ALPN] };
-    let anyone = format!("{}/", identities.trust_domain.id());
-    let names = vec![uri(pb::string_matcher::MatchPattern::Prefix(anyone))];
+    let prefixes = identities.prefixes();
+    let names = prefixes.map(|anyone| uri(pb::string_matcher::MatchPattern::Prefix(anyone)));
+    let names = names.collect();
     let context = pb::tls::DownstreamTlsContext {
         common_tls_context: Some(common(identities, names, alpn)),
         require_client_certificate: pb::bool_value(true),

@@ -47,7 +47,7 @@ pub fn rules(policy: &Policy<'_>, call: &Call) -> Vec<Rule> {
             values: term.values.to_vec(),
             not_values: term.not_values.to_vec(),
             found: term.attribute.found(call),
-            holds: term.holds(call, leaning, &policy.key.namespace),
+            holds: term.holds(call, leaning, policy.place()),
         };
         terms.iter().map(one).collect()
     };
@@ -64,7 +64,7 @@ pub fn rules(policy: &Policy<'_>, call: &Call) -> Vec<Rule> {
         };
         Rule {
             at,
-            matches: meaning.matches(call, leaning, &policy.key.namespace),
+            matches: meaning.matches(call, leaning, policy.place()),
             left_out: false,
             sources: meaning.sources.iter().map(explained).collect(),
             operations: meaning.operations.iter().map(explained).collect(),

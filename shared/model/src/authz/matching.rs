@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::call::{Call, Http};
 use super::template::{self, is_literal, is_template};
 use super::terms::{Attribute, Leaning, Meaning, Term};
+use crate::TrustDomain;
 
 /// A value as Istio reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,23 +72,31 @@ pub fn service_account<'a>(value: &'a str, namespace: &'a str) -> (&'a str, &'a 
     value.split_once('/').unwrap_or((namespace, value))
 }
 
+/// Where a policy is.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) namespace: &'a str,
+    /// Whose namespaces and service accounts it means; anybody's if there is no other trust domain.
+    pub(super) home: Option<&'a TrustDomain>,
+}
+
 impl Meaning<'_> {
-    /// Whether a call matches the rule of a policy of this namespace.
-    pub(super) fn matches(&self, call: &Call, leaning: Leaning, namespace: &str) -> bool {
+    /// Whether a call matches the rule of a policy at this place.
+    pub(super) fn matches(&self, call: &Call, leaning: Leaning, place: Place<'_>) -> bool {
         let holds = |terms: &Vec<Term<'_>>| {
             let mut terms = terms.iter();
-            terms.all(|term| term.holds(call, leaning, namespace))
+            terms.all(|term| term.holds(call, leaning, place))
         };
         self.sources.iter().any(holds) && self.operations.iter().any(holds)
     }
 }
 
 impl Term<'_> {
-    pub(super) fn holds(&self, call: &Call, leaning: Leaning, namespace: &str) -> bool {
+    pub(super) fn holds(&self, call: &Call, leaning: Leaning, place: Place<'_>) -> bool {
         let one = |values: &[String], leaning| {
             values
                 .iter()
-                .any(|value| self.attribute.has(value, call, leaning, namespace))
+                .any(|value| self.attribute.has(value, call, leaning, place))
         };
         (self.values.is_empty() || one(self.values, leaning))
             && !one(self.not_values, leaning.negated())
@@ -95,7 +104,7 @@ impl Term<'_> {
 }
 
 impl Attribute<'_> {
-    fn has(&self, value: &str, call: &Call, leaning: Leaning, namespace: &str) -> bool {
+    fn has(&self, value: &str, call: &Call, leaning: Leaning, place: Place<'_>) -> bool {
         let pattern = Pattern::of(value);
         let http = call.http.as_ref();
         let claims = http.and_then(|http| http.claims.as_ref());
@@ -108,10 +117,10 @@ impl Attribute<'_> {
             Self::Sni => call.sni.as_deref().is_some_and(|sni| pattern.matches(sni)),
             Self::SourcePrincipal => principal.is_some_and(|principal| pattern.matches(principal)),
             Self::SourceNamespace => {
-                identity(principal).is_some_and(|(own, _)| pattern.matches(own))
+                identity(principal, place.home).is_some_and(|(own, _)| pattern.matches(own))
             }
             Self::SourceServiceAccount => {
-                identity(principal) == Some(service_account(value, namespace))
+                identity(principal, place.home) == Some(service_account(value, place.namespace))
             }
             Self::RequestPrincipal => {
                 let (issuer, subject) = request_principal(value);
@@ -139,9 +148,15 @@ fn contains(block: &str, address: IpAddr) -> bool {
     }
 }
 
-/// Namespace and service account of a principal.
-fn identity(principal: Option<&str>) -> Option<(&str, &str)> {
-    let (_, rest) = principal?.split_once("/ns/")?;
+/// Namespace and service account of a principal; none of one of another trust domain than `home`.
+fn identity<'a>(
+    principal: Option<&'a str>,
+    home: Option<&TrustDomain>,
+) -> Option<(&'a str, &'a str)> {
+    let (of, rest) = principal?.split_once("/ns/")?;
+    if home.is_some_and(|home| home.as_str() != of) {
+        return None;
+    }
     rest.split_once("/sa/")
 }
 

@@ -40,6 +40,7 @@ fn judge(policies: &[&str], call: &Call) -> Verdict {
             key: Key::new(Kind::AuthorizationPolicy, "shop", format!("p{at}")),
             dry_run: false,
             spec,
+            home: None,
         })
         .collect();
     verdict(&policies, call)
@@ -239,6 +240,49 @@ fn doubt_never_lets_through() {
 }
 
 #[test]
+fn namespaces_and_accounts_are_the_meshs_own_where_others_are_federated() {
+    let source = |field: &str, value: &str| -> AuthorizationPolicy {
+        let rule = format!("rules: [{{from: [{{source: {{{field}: ['{value}']}}}}]}}]");
+        serde_saphyr::from_str(&rule).unwrap()
+    };
+    let from = |of: &str| Call {
+        principal: Some(format!("{of}/ns/shop/sa/cart")),
+        ..call("GET", "/")
+    };
+    let allowed = |spec: &AuthorizationPolicy, home: Option<&str>, of: &str| {
+        let policy = Policy {
+            key: Key::new(Kind::AuthorizationPolicy, "shop", "p"),
+            dry_run: false,
+            spec,
+            home: home.map(|home| home.parse().unwrap()),
+        };
+        verdict(&[policy], &from(of)).outcome == Outcome::Allowed
+    };
+    let home = Some("cluster.local");
+    for (field, value) in [
+        ("namespaces", "shop"),
+        ("namespaces", "s*"),
+        ("serviceAccounts", "cart"),
+    ] {
+        let spec = source(field, value);
+        assert!(allowed(&spec, home, "cluster.local"), "{field}");
+        assert!(!allowed(&spec, home, "partner"), "{field}");
+        assert!(allowed(&spec, None, "partner"), "{field}");
+    }
+    assert!(allowed(&source("notNamespaces", "shop"), home, "partner"));
+    assert!(allowed(
+        &source("principals", "partner/ns/shop/sa/cart"),
+        home,
+        "partner"
+    ));
+    assert!(!allowed(
+        &source("principals", "partner/ns/shop/sa/cart"),
+        home,
+        "cluster.local"
+    ));
+}
+
+#[test]
 fn rules_are_explained_as_they_are_judged() {
     let spec = "
 rules:
@@ -250,6 +294,7 @@ rules:
         key: Key::new(Kind::AuthorizationPolicy, "shop", "p"),
         dry_run: false,
         spec: &spec,
+        home: None,
     };
     let get = call("GET", "/a");
     let explained = explain::rules(&policy, &get);

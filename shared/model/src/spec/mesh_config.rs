@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Duration, ExtensionProvider, HttpRetry, LocalityLoadBalancerSetting, OutboundTrafficPolicy,
-    PathNormalization, TcpKeepalive,
+    Duration, ExtensionProvider, FederatedTrustDomain, HttpRetry, LocalityLoadBalancerSetting,
+    OutboundTrafficPolicy, PathNormalization, TcpKeepalive,
 };
 
 /// A field of Istio's that has no effect yet. It is refused, or stored with a warning; nothing reads it.
@@ -98,6 +98,10 @@ pub struct MeshConfig {
     /// Names that a RequestAuthentication may have proxies fetch keys from, wherever DNS leads them: hosts, or all under one
     /// (`*.example.com`). Weft's own.
     pub allowed_jwks_hosts: Vec<String>,
+    /// Other trust domains whose workloads this mesh knows. Weft's own.
+    pub federated_trust_domains: Vec<FederatedTrustDomain>,
+    /// Whether bundles may be fetched from anywhere, loopback and link-local addresses too. Weft's own.
+    pub allow_local_bundle_endpoints: bool,
 }
 
 impl MeshConfig {

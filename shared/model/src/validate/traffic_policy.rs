@@ -1,6 +1,6 @@
 //! Rules of traffic policies, in `DestinationRule`, `Sidecar` and `MeshConfig`.
 
-use super::{Findings, Path, http, names, request_authentication};
+use super::{Findings, Path, federation, http, names, request_authentication};
 use crate::spec::{
     ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, Duration, LoadBalancerSettings,
     LocalityLoadBalancerSetting, MeshConfig, OutlierDetection, PortTrafficPolicy, TcpKeepalive,
@@ -346,4 +346,5 @@ pub(super) fn mesh_config(spec: &MeshConfig, path: &Path, findings: &mut Finding
     for (path, host) in path.each("allowedJwksHosts", &spec.allowed_jwks_hosts) {
         findings.rule(&path, names::wildcard_host(host));
     }
+    federation::validate(spec, path, findings);
 }

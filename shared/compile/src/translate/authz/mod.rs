@@ -9,6 +9,7 @@ mod headers;
 mod matchers;
 mod terms;
 
+use model::TrustDomain;
 use model::authz::Policy;
 use model::authz::terms::{Leaning, Meaning, Protocol};
 use model::spec::AuthorizationAction;
@@ -38,6 +39,8 @@ const CUSTOM_NOTES: &str = "weft.headers.custom";
 struct At<'a> {
     /// The namespace of its policy.
     namespace: &'a str,
+    /// Whose namespaces and service accounts it means.
+    home: Option<&'a TrustDomain>,
     /// Where headers are noted for it.
     notes: &'static str,
 }
@@ -122,6 +125,7 @@ fn rules(policies: &[&Policy<'_>], action: AuthorizationAction, protocol: Protoc
             if let Some(meaning) = Meaning::of(rule, leaning, protocol) {
                 let at = At {
                     namespace: &policy.key.namespace,
+                    home: policy.home.as_ref(),
                     notes: if is_custom(policy) {
                         CUSTOM_NOTES
                     } else {

@@ -242,6 +242,13 @@ fn principal(attribute: &Attribute<'_>, value: &str, leaning: Leaning, at: At<'_
             principal_name: Some(name),
         })
     };
+    let at_home = |name| {
+        let Some(home) = at.home else {
+            return id(name);
+        };
+        let home = authenticated(string(Pattern::Prefix(&format!("{}/", home.id()))));
+        all_ids([home, name].map(id).into())
+    };
     let claim = |path: &[&str]| Some(claim(path, matchers::one_of(string(pattern))));
     let identifier = match attribute {
         Attribute::SourceIp => cidr_range(value).map(Identifier::DirectRemoteIp),
@@ -250,10 +257,12 @@ fn principal(attribute: &Attribute<'_>, value: &str, leaning: Leaning, at: At<'_
             let names = matchers::spiffe(pattern).into_iter();
             return all_ids(names.map(|name| id(authenticated(name))).collect());
         }
-        Attribute::SourceNamespace => Some(authenticated(matchers::namespace(pattern))),
+        Attribute::SourceNamespace => {
+            return at_home(authenticated(matchers::namespace(pattern)));
+        }
         Attribute::SourceServiceAccount => {
             let account = matchers::account(service_account(value, at.namespace));
-            Some(authenticated(account))
+            return at_home(authenticated(account));
         }
         Attribute::RequestPrincipal => {
             let (issuer, subject) = request_principal(value);

@@ -35,6 +35,7 @@ pub(in crate::translate) fn security(policies: &[Value], rules: &[JwtRule]) -> S
             key: Key::new(Kind::AuthorizationPolicy, "shop", format!("p{at}")),
             dry_run: false,
             spec,
+            home: None,
         })
         .collect();
     let rules: Vec<_> = rules.iter().map(|rule| (rule, String::new())).collect();

@@ -134,3 +134,52 @@ fn providers_and_hosts_of_keys_are_told_too() {
         (json!({"pathNormalization": {"normalization": "SOME"}}), ".pathNormalization.normalization", "\"SOME\"", "BASE"),
     ]);
 }
+
+#[test]
+fn federated_trust_domains_say_how_they_are_known() {
+    let bundle = r#"{"keys": []}"#;
+    let mesh = |domain: Value| json!({"federatedTrustDomains": [domain]});
+    let with = |url: &str, profile: Value| {
+        mesh(json!({
+            "trustDomain": "b", "bundleEndpointURL": url, "bundleEndpointProfile": profile, "trustDomainBundle": bundle,
+        }))
+    };
+    let (web, url) = (json!({"type": "https_web"}), "https://b.example/bundle");
+    let spiffe = |id: &str| json!({"type": "https_spiffe", "endpointSPIFFEID": id});
+    let local = |url: &str| {
+        let mut spec = with(url, web.clone());
+        spec["allowLocalBundleEndpoints"] = true.into();
+        spec
+    };
+    let at = ".federatedTrustDomains[0]";
+    let endpoint = &format!("{at}.bundleEndpointURL");
+    let profile = &format!("{at}.bundleEndpointProfile");
+    let id = &format!("{at}.bundleEndpointProfile.endpointSPIFFEID");
+    let twice = json!({"federatedTrustDomains": [
+        {"trustDomain": "b", "trustDomainBundle": bundle}, {"trustDomain": "b", "trustDomainBundle": bundle},
+    ]});
+    #[rustfmt::skip]
+    told(Kind::MeshConfig, &[
+        (mesh(json!({"trustDomain": "b", "trustDomainBundle": bundle})), "", "", ""),
+        (mesh(json!({"trustDomain": "b", "bundleEndpointURL": url, "bundleEndpointProfile": web})), "", "", ""),
+        (with(url, spiffe("spiffe://b/server")), "", "", ""),
+        (local("https://127.0.0.1:1/bundle"), "", "", ""),
+        (mesh(json!({"trustDomain": "B", "trustDomainBundle": bundle})), &format!("{at}.trustDomain"), "\"B\"", "a-z"),
+        (twice, ".federatedTrustDomains[1].trustDomain", "\"b\"", "stands already"),
+        (mesh(json!({"trustDomain": "b"})), endpoint, "", "trustDomainBundle"),
+        (mesh(json!({"trustDomain": "b", "trustDomainBundle": "PEM"})), &format!("{at}.trustDomainBundle"), "\"PEM\"", "JWK set"),
+        (mesh(json!({"trustDomain": "b", "bundleEndpointURL": url})), profile, "", "must be said"),
+        (mesh(json!({"trustDomain": "b", "bundleEndpointProfile": web})), endpoint, "", "is missing"),
+        (with("http://b.example/bundle", web.clone()), endpoint, "\"http://b.example/bundle\"", "https"),
+        (with("https://u@b.example/bundle", web.clone()), endpoint, "\"https://u@b.example/bundle\"", "without a user"),
+        (with("https://localhost/bundle", web.clone()), endpoint, "\"https://localhost/bundle\"", "allowLocalBundleEndpoints"),
+        (with("https://169.254.169.254/", web.clone()), endpoint, "\"https://169.254.169.254/\"", "allowLocalBundleEndpoints"),
+        (with(url, json!({})), &format!("{profile}.type"), "", "https_spiffe"),
+        (with(url, json!({"type": "https_web", "endpointSPIFFEID": "spiffe://b/x"})), id, "\"spiffe://b/x\"", "DNS name"),
+        (with(url, json!({"type": "https_spiffe"})), id, "", "is missing"),
+        (with(url, spiffe("b/x")), id, "\"b/x\"", "spiffe://"),
+        (with(url, spiffe("spiffe://c/x")), id, "\"spiffe://c/x\"", "one of federatedTrustDomains"),
+        (mesh(json!({"trustDomain": "b", "bundleEndpointURL": url, "bundleEndpointProfile": spiffe("spiffe://b/x")})),
+         &format!("{at}.trustDomainBundle"), "", "another way"),
+    ]);
+}

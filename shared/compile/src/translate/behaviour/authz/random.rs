@@ -247,6 +247,7 @@ fn by_model(policies: &[Value], request: &Request) -> bool {
             key: Key::new(Kind::AuthorizationPolicy, "shop", "p"),
             dry_run: false,
             spec,
+            home: None,
         })
         .collect();
     meaning::verdict(&policies, &call(request)).outcome == Outcome::Allowed
