@@ -39,21 +39,21 @@ USER 65532:65532
 FROM base AS config-api
 COPY --from=build /out/config-api /usr/local/bin/
 EXPOSE 8080
-HEALTHCHECK --interval=2s --timeout=5s --retries=15 --start-period=60s CMD ["healthcheck", "8080", "/readyz"]
+HEALTHCHECK --interval=3s --timeout=5s --retries=5 --start-period=60s CMD ["healthcheck", "8080", "/readyz"]
 ENTRYPOINT ["config-api"]
 
 FROM base AS xds-pusher
 COPY --from=build /out/xds-pusher /usr/local/bin/
 ENV WEFT_XDS_LISTEN=0.0.0.0:18000
 EXPOSE 18000 18001
-HEALTHCHECK --interval=2s --timeout=5s --retries=15 --start-period=60s CMD ["healthcheck", "18001", "/readyz"]
+HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=60s CMD ["healthcheck", "18001", "/readyz"]
 ENTRYPOINT ["xds-pusher"]
 
 FROM base AS cert-issuer
 COPY --from=build /out/cert-issuer /usr/local/bin/
 ENV WEFT_ISSUER_LISTEN=0.0.0.0:18010
 EXPOSE 18010 18011
-HEALTHCHECK --interval=2s --timeout=5s --retries=15 --start-period=60s CMD ["healthcheck", "18011", "/readyz"]
+HEALTHCHECK --interval=3s --timeout=5s --retries=5 --start-period=60s CMD ["healthcheck", "18011", "/readyz"]
 ENTRYPOINT ["cert-issuer"]
 CMD ["serve"]
 
@@ -71,7 +71,7 @@ ENTRYPOINT ["init"]
 
 FROM base AS demo
 COPY --from=build /out/weft-demo-backend /usr/local/bin/
-HEALTHCHECK --interval=2s --timeout=5s --retries=15 --start-period=30s CMD ["healthcheck", "9080", "/healthz"]
+HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=30s CMD ["healthcheck", "9080", "/healthz"]
 ENTRYPOINT ["weft-demo-backend"]
 
 FROM ${ENVOY_IMAGE} AS envoy
@@ -81,5 +81,5 @@ FROM base AS sidecar
 COPY --from=envoy /usr/local/bin/envoy /usr/local/bin/
 COPY --from=build /out/meshctl /usr/local/bin/
 COPY packaging/docker/sidecar /usr/local/bin/
-HEALTHCHECK --interval=2s --timeout=5s --retries=15 --start-period=60s CMD ["healthcheck", "9901", "/ready"]
+HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=60s CMD ["healthcheck", "9901", "/ready"]
 ENTRYPOINT ["sidecar"]

@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod bench;
 pub mod binaries;
+pub mod docs;
 pub mod envoy;
 pub mod http;
 pub mod load;

@@ -9,6 +9,7 @@ mod canary;
 mod certificates;
 mod churn;
 mod clients;
+mod documents;
 mod edge;
 mod explicit;
 mod faults;

@@ -55,7 +55,7 @@ fn network(port: u16) -> u16 {
 }
 
 /// Reads what it says until `ready`.
-async fn ready(child: &mut Child) -> Vec<String> {
+pub(crate) async fn ready(child: &mut Child) -> Vec<String> {
     let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
     let mut said = Vec::new();
     let reading = async {
