@@ -10,6 +10,7 @@ pub mod binaries;
 pub mod docs;
 pub mod envoy;
 pub mod http;
+pub mod ledger;
 pub mod load;
 pub mod mesh;
 pub mod namespace;

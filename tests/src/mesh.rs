@@ -147,8 +147,11 @@ impl Mesh {
     }
 
     fn store(net: &Block) -> stack::Store<'static> {
-        let (etcd, prefix) = (net.at(1, 2379), PREFIX);
-        stack::Store { etcd, prefix }
+        stack::Store {
+            etcd: net.at(1, 2379),
+            more: &[],
+            prefix: PREFIX,
+        }
     }
 
     fn pusher_settings<'a>(

@@ -19,25 +19,57 @@ use crate::{binaries, envoy, http, wait};
 /// # Errors
 /// If it does not listen in time; the message holds the end of its log.
 pub async fn etcd(run: &Run, name: &str, client: SocketAddr, data: &Path) -> Result<Process> {
-    let client_url = format!("http://{client}");
-    let peer_url = format!("http://{}", SocketAddr::new(client.ip(), client.port() + 1));
+    let process = etcd_member(run, name, client, data, &[client])?;
+    process.listens(client, PATIENCE).await?;
+    Ok(process)
+}
+
+/// Starts an etcd of several members, whose clients connect at these addresses; each one's peer port is its client port's
+/// successor. They are called `etcd-0`, `etcd-1`… and keep their data in the run directory.
+///
+/// # Errors
+/// As [`etcd`].
+pub async fn etcd_cluster(run: &Run, clients: &[SocketAddr]) -> Result<Vec<Process>> {
+    let members = clients.iter().enumerate().map(|(n, client)| {
+        let name = format!("etcd-{n}");
+        etcd_member(run, &name, *client, &run.path(&name), clients)
+    });
+    let members: Vec<Process> = members.collect::<Result<_>>()?;
+    for (member, client) in members.iter().zip(clients) {
+        member.listens(*client, PATIENCE).await?;
+    }
+    Ok(members)
+}
+
+/// Starts one member of an etcd, known to the others by its address.
+fn etcd_member(
+    run: &Run,
+    name: &str,
+    client: SocketAddr,
+    data: &Path,
+    all: &[SocketAddr],
+) -> Result<Process> {
+    let peer_url = |client: &SocketAddr| {
+        let peer = SocketAddr::new(client.ip(), client.port() + 1);
+        format!("http://{peer}")
+    };
+    let members = all.iter().map(|at| format!("{at}={}", peer_url(at)));
+    let members: Vec<String> = members.collect();
     let data = data
         .to_str()
         .context("the data directory's path is not UTF-8")?;
     let args = flags(&[
-        ("--name", "weft".to_owned()),
+        ("--name", client.to_string()),
         ("--data-dir", data.to_owned()),
-        ("--listen-client-urls", client_url.clone()),
-        ("--advertise-client-urls", client_url),
-        ("--listen-peer-urls", peer_url.clone()),
-        ("--initial-advertise-peer-urls", peer_url.clone()),
-        ("--initial-cluster", format!("weft={peer_url}")),
+        ("--listen-client-urls", format!("http://{client}")),
+        ("--advertise-client-urls", format!("http://{client}")),
+        ("--listen-peer-urls", peer_url(&client)),
+        ("--initial-advertise-peer-urls", peer_url(&client)),
+        ("--initial-cluster", members.join(",")),
         ("--logger", "zap".to_owned()),
     ]);
     let log = run.path(&format!("{name}.log"));
-    let process = Process::start(name, &binaries::tool("etcd")?, &args, &log)?;
-    process.listens(client, PATIENCE).await?;
-    Ok(process)
+    Process::start(name, &binaries::tool("etcd")?, &args, &log)
 }
 
 /// Where the parts of one control plane keep what they share.
@@ -45,14 +77,18 @@ pub async fn etcd(run: &Run, name: &str, client: SocketAddr, data: &Path) -> Res
 pub struct Store<'a> {
     /// etcd's client address.
     pub etcd: SocketAddr,
+    /// Those of its further members, if it has several.
+    pub more: &'a [SocketAddr],
     /// The root of the keys.
     pub prefix: &'a str,
 }
 
 impl Store<'_> {
     fn flags(self) -> Vec<String> {
+        let members = std::iter::once(&self.etcd).chain(self.more);
+        let endpoints: Vec<String> = members.map(|at| format!("http://{at}")).collect();
         flags(&[
-            ("--etcd-endpoints", format!("http://{}", self.etcd)),
+            ("--etcd-endpoints", endpoints.join(",")),
             ("--etcd-prefix", self.prefix.to_owned()),
         ])
     }
@@ -158,12 +194,26 @@ pub async fn config_api(
     store: Store<'_>,
     trust: Trust<'_>,
 ) -> Result<Process> {
+    let patient = &["--pusher-deadline", "10s"];
+    config_api_with(run, name, listen, store, trust, patient).await
+}
+
+/// The same with further flags, and without patience for pushers.
+///
+/// # Errors
+/// As [`etcd`].
+pub async fn config_api_with(
+    run: &Run,
+    name: &str,
+    listen: SocketAddr,
+    store: Store<'_>,
+    trust: Trust<'_>,
+    more: &[&str],
+) -> Result<Process> {
     let mut args = store.flags();
-    args.extend(flags(&[
-        ("--listen", listen.to_string()),
-        ("--pusher-deadline", "10s".to_owned()),
-    ]));
+    args.extend(flags(&[("--listen", listen.to_string())]));
     args.extend(trust.flags("config-api"));
+    args.extend(more.iter().map(|flag| (*flag).to_owned()));
     service(run, "config-api", name, &args, listen).await
 }
 

@@ -85,8 +85,11 @@ async fn run(flags: &Flags, running: &mut Running) -> Result<()> {
     running
         .processes
         .push(stack::etcd(&logs, "etcd", flags.etcd, &state.path("etcd")).await?);
-    let (etcd, prefix) = (flags.etcd, PREFIX);
-    let store = stack::Store { etcd, prefix };
+    let store = stack::Store {
+        etcd: flags.etcd,
+        more: &[],
+        prefix: PREFIX,
+    };
     let credentials = state.path("credentials");
     let mut ready = vec![flags.api, flags.xds_admin];
     let trust = if flags.insecure_plaintext_xds {

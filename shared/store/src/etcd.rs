@@ -5,6 +5,7 @@
 mod config;
 mod flags;
 mod kv;
+mod servers;
 mod watch;
 
 use crate::keyspace::Keyspace;

@@ -1,11 +1,12 @@
 //! [`Store`] on any versioned key-value store: reads, pages and atomic batches with their change records.
 //!
 //! *Invariant:* a batch whose answer got lost is never applied twice: its record's id, compared in the transaction, makes
-//! every attempt after the first that took effect a refusal.
+//! every attempt after the first that took effect a refusal. A refusal is passed on only if no attempt can take effect after it.
 
 mod batch;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -285,9 +286,17 @@ impl<K: Kv> Keyspace<K> {
         };
         within(write.operations())?;
         too_large("bytes", write.bytes(), limits.bytes)?;
-        match self.retry(|| self.kv.txn(&write.txn)).await? {
+        let lost = AtomicBool::new(false);
+        let attempt = || async {
+            let answer = self.kv.txn(&write.txn).await;
+            if matches!(answer, Err(Fault::Lost(_))) {
+                lost.store(true, Ordering::Relaxed);
+            }
+            answer
+        };
+        match self.retry(attempt).await? {
             Outcome::Done(revision) => Ok(Revision(revision)),
-            Outcome::Refused(actual) => write.refused(&actual),
+            Outcome::Refused(actual) => write.refused(&actual, lost.into_inner()),
         }
     }
 }

@@ -33,6 +33,7 @@ impl Api {
         let (etcd_at, prefix) = (net.at(1, 2379), PREFIX);
         let store = stack::Store {
             etcd: etcd_at,
+            more: &[],
             prefix,
         };
         let api = stack::config_api(&run, "config-api", address, store, Trust::Plaintext)

@@ -11,6 +11,7 @@ mod churn;
 mod clients;
 mod documents;
 mod edge;
+mod etcd;
 mod explicit;
 mod faults;
 mod harness;

@@ -84,6 +84,7 @@ impl Ctl {
             .unwrap();
         let store = stack::Store {
             etcd: net.at(1, 2379),
+            more: &[],
             prefix: "/weft/v1",
         };
         let address = net.at(1, 8080);

@@ -2,86 +2,48 @@
 //!
 //! *Invariant:* nothing here is tried twice; whether that is safe is the caller's knowledge.
 
-use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, DeleteOptions, Error, GetOptions, PutOptions, SortOrder,
+    Client, Compare, CompareOp, DeleteOptions, Error, GetOptions, KvClient, PutOptions, SortOrder,
     SortTarget, TxnOp, TxnOpResponse,
 };
 use futures::Stream;
-use tokio::sync::OnceCell;
 
 use super::EtcdConfig;
+use super::servers::Servers;
 use crate::keys::Span;
 use crate::kv::{Batch, Fault, KeyValue, Kv, Limits, Outcome, Pace, Range, Ranged, Txn, Write};
 
 /// The largest answer that is accepted: a page of the largest values that a batch can write, each half a request.
-const MAX_ANSWER: usize = 256 << 20;
+pub(super) const MAX_ANSWER: usize = 256 << 20;
 
 /// The key-value store behind [`super::EtcdStore`].
 pub struct EtcdKv {
-    config: EtcdConfig,
-    client: OnceCell<Client>,
+    pub(super) servers: Arc<Servers>,
 }
 
 impl EtcdKv {
     pub(super) fn new(config: EtcdConfig) -> Self {
         Self {
-            config,
-            client: OnceCell::new(),
-        }
-    }
-
-    pub(super) fn silence(&self) -> Duration {
-        self.config.silence
-    }
-
-    async fn client(&self) -> Result<Client, Fault> {
-        let connect = || Client::connect(&self.config.endpoints, Some(self.config.options()));
-        self.client
-            .get_or_try_init(|| self.within(connect()))
-            .await
-            .cloned()
-    }
-
-    async fn kv_client(&self) -> Result<etcd_client::KvClient, Fault> {
-        Ok(self
-            .client()
-            .await?
-            .kv_client()
-            .max_decoding_message_size(MAX_ANSWER))
-    }
-
-    pub(super) async fn watch_client(&self) -> Result<etcd_client::WatchClient, Fault> {
-        Ok(self
-            .client()
-            .await?
-            .watch_client()
-            .max_decoding_message_size(MAX_ANSWER))
-    }
-
-    /// Waits for an answer as long as a request may take.
-    pub(super) async fn within<T>(
-        &self,
-        call: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Fault> {
-        let limit = self.config.request_timeout;
-        match tokio::time::timeout(limit, call).await {
-            Ok(answer) => answer.map_err(|error| fault(&error)),
-            Err(_) => Err(Fault::Lost(format!("etcd gave no answer within {limit:?}"))),
+            servers: Arc::new(Servers::new(config)),
         }
     }
 }
 
+fn kv(client: &Client) -> KvClient {
+    client.kv_client().max_decoding_message_size(MAX_ANSWER)
+}
+
 impl Kv for EtcdKv {
     fn limits(&self) -> Limits {
-        self.config.limits
+        self.servers.config.limits
     }
 
     fn pace(&self) -> Pace {
         Pace {
-            patience: self.config.patience,
+            patience: self.servers.config.patience,
             pause: (Duration::from_millis(20), Duration::from_secs(1)),
         }
     }
@@ -97,9 +59,12 @@ impl Kv for EtcdKv {
         if range.keys_only {
             options = options.with_keys_only();
         }
-        let mut client = self.kv_client().await?;
+        let start = range.span.start.as_str();
         let mut answer = self
-            .within(client.get(range.span.start.as_str(), Some(options)))
+            .servers
+            .ask("range", |client| async move {
+                kv(&client).get(start, Some(options)).await
+            })
             .await?;
         Ok(Ranged {
             revision: answer.header().map_or(0, |header| header.revision()),
@@ -113,9 +78,13 @@ impl Kv for EtcdKv {
             .iter()
             .map(|key| TxnOp::get(key.as_str(), None))
             .collect();
-        let mut client = self.kv_client().await?;
+        let request = etcd_client::Txn::new().and_then(gets);
         let answer = self
-            .within(client.txn(etcd_client::Txn::new().and_then(gets)))
+            .servers
+            .ask(
+                "get",
+                |client| async move { kv(&client).txn(request).await },
+            )
             .await?;
         let revision = answer.header().map_or(0, |header| header.revision());
         Ok((revision, firsts(&answer)))
@@ -148,12 +117,17 @@ impl Kv for EtcdKv {
             .iter()
             .map(|(key, _)| TxnOp::get(key.as_str(), Some(GetOptions::new().with_keys_only())))
             .collect();
-        let mut client = self.kv_client().await?;
         let request = etcd_client::Txn::new()
             .when(compares)
             .and_then(writes)
             .or_else(gets);
-        let answer = self.within(client.txn(request)).await?;
+        let answer = self
+            .servers
+            .ask(
+                "txn",
+                |client| async move { kv(&client).txn(request).await },
+            )
+            .await?;
         if answer.succeeded() {
             return Ok(Outcome::Done(
                 answer.header().map_or(0, |header| header.revision()),
@@ -169,9 +143,12 @@ impl Kv for EtcdKv {
 
     async fn delete(&self, span: &Span) -> Result<u64, Fault> {
         let options = DeleteOptions::new().with_range(span.end.as_str());
-        let mut client = self.kv_client().await?;
+        let start = span.start.as_str();
         let answer = self
-            .within(client.delete(span.start.as_str(), Some(options)))
+            .servers
+            .ask("delete", |client| async move {
+                kv(&client).delete(start, Some(options)).await
+            })
             .await?;
         Ok(u64::try_from(answer.deleted()).unwrap_or_default())
     }
@@ -189,25 +166,28 @@ impl Kv for EtcdKv {
         let seconds = i64::try_from(ttl.as_millis().div_ceil(1000))
             .unwrap_or(i64::MAX)
             .max(1);
-        let mut client = self.client().await?.lease_client();
-        Ok(self.within(client.grant(seconds, None)).await?.id())
+        let granted = self.servers.ask("grant", |client| async move {
+            client.lease_client().grant(seconds, None).await
+        });
+        Ok(granted.await?.id())
     }
 
     async fn keep_alive(&self, lease: i64) -> Result<bool, Fault> {
-        let mut client = self.client().await?.lease_client();
-        let call = async {
-            match client.keep_alive(lease).await {
+        let prolonged = self.servers.ask("keep_alive", |client| async move {
+            match client.lease_client().keep_alive(lease).await {
                 Ok(_) => Ok(true),
                 Err(Error::LeaseKeepAliveError(_)) => Ok(false),
                 Err(error) => Err(error),
             }
-        };
-        self.within(call).await
+        });
+        prolonged.await
     }
 
     async fn revoke(&self, lease: i64) -> Result<(), Fault> {
-        let mut client = self.client().await?.lease_client();
-        self.within(client.revoke(lease)).await.map(drop)
+        let revoked = self.servers.ask("revoke", |client| async move {
+            client.lease_client().revoke(lease).await
+        });
+        revoked.await.map(drop)
     }
 }
 

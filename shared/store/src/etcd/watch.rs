@@ -9,10 +9,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use etcd_client::{WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
+use etcd_client::{Client, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
 use futures::Stream;
 
-use super::kv::{EtcdKv, fault, key_value};
+use super::kv::{EtcdKv, MAX_ANSWER, fault, key_value};
 use crate::keys::Span;
 use crate::kv::{Batch, Fault, KvEvent};
 
@@ -43,27 +43,36 @@ impl EtcdKv {
             .with_prev_key()
             .with_progress_notify()
             .with_fragment();
-        let mut client = self.watch_client().await?;
-        let (sender, mut responses) = self
-            .within(client.watch(span.start.as_str(), Some(options)))
-            .await?
-            .split();
-        let created = self.within(responses.message()).await?;
-        let created = created.ok_or_else(|| Fault::Lost("etcd ended the watch at once".into()))?;
-        refusal(&created)?;
-        let silence = self.silence();
+        let start = span.start.as_str();
+        let open = |client: Client| async move {
+            let mut client = client.watch_client().max_decoding_message_size(MAX_ANSWER);
+            let (sender, mut responses) = client.watch(start, Some(options)).await?.split();
+            let created = responses.message().await?;
+            Ok((sender, responses, created))
+        };
+        let ((sender, responses, created), place) = self.servers.asked("watch", open).await?;
+        let servers = self.servers.clone();
+        let opened = created
+            .ok_or_else(|| Fault::Lost("etcd ended the watch at once".into()))
+            .and_then(|created| refusal(&created));
+        if let Err(fault) = opened {
+            return Err(servers.left(place, fault));
+        }
         let stream = Established {
             sender,
             responses,
-            silence,
+            silence: servers.config.silence,
             partial: Vec::new(),
             ready: VecDeque::new(),
         };
-        Ok(futures::stream::unfold(Some(stream), async |stream| {
-            let mut stream = stream?;
-            match stream.next().await {
-                Ok(batch) => Some((Ok(batch), Some(stream))),
-                Err(fault) => Some((Err(fault), None)),
+        Ok(futures::stream::unfold(Some(stream), move |stream| {
+            let servers = servers.clone();
+            async move {
+                let mut stream = stream?;
+                match stream.next().await {
+                    Ok(batch) => Some((Ok(batch), Some(stream))),
+                    Err(fault) => Some((Err(servers.left(place, fault)), None)),
+                }
             }
         }))
     }

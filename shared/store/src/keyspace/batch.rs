@@ -230,10 +230,16 @@ impl Sent {
     }
 
     /// What a refusal means, given the revisions at which the keys of `txn.expect` were last modified: a conflict, or
-    /// that an earlier attempt took effect, which the record proves.
-    pub(super) fn refused(&self, actual: &[i64]) -> Result<Revision> {
+    /// that an earlier attempt took effect, which the record proves. If an earlier one was `lost`, it may still be under
+    /// way, in the socket of a frozen server say, and what refused the later one may be gone when it arrives.
+    pub(super) fn refused(&self, actual: &[i64], lost: bool) -> Result<Revision> {
         if let Some(&record) = actual.last().filter(|&&record| record != 0) {
             return Ok(Revision(record));
+        }
+        if lost && !self.is_final(actual) {
+            return Err(Error::Unavailable(
+                "an attempt was not answered, and may take effect once what refuses it now is deleted".into(),
+            ));
         }
         let expected = self.txn.expect.iter().map(|(_, revision)| revision);
         let conflict = self
@@ -253,5 +259,12 @@ impl Sent {
             key: key.clone(),
             actual: (actual != 0).then_some(Revision(actual)),
         })
+    }
+
+    /// Whether the transaction can never take effect: a key that was written since is never again at the revision expected
+    /// of it. One that is there and should not be may be deleted.
+    fn is_final(&self, actual: &[i64]) -> bool {
+        let expected = self.txn.expect.iter().map(|(_, revision)| *revision);
+        (expected.zip(actual)).any(|(expected, actual)| expected != 0 && expected != *actual)
     }
 }

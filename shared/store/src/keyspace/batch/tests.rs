@@ -76,7 +76,7 @@ fn every_resource_and_the_record_are_compared_and_written() {
 #[test]
 fn a_refusal_is_a_conflict_or_an_earlier_success() {
     let sent = sent();
-    let conflict = |actual: &[i64]| match sent.refused(actual) {
+    let conflict = |actual: &[i64]| match sent.refused(actual, false) {
         Err(Error::Conflict { key, actual }) => (key.name.to_string(), actual),
         other => panic!("{other:?}"),
     };
@@ -84,7 +84,25 @@ fn a_refusal_is_a_conflict_or_an_earlier_success() {
     assert_eq!(conflict(&[0, 9, 0]), ("b".to_owned(), Some(Revision(9))));
     assert_eq!(conflict(&[0, 0, 0]), ("b".to_owned(), None));
     // The record is there: an earlier attempt took effect, whatever was written since.
-    assert_eq!(sent.refused(&[12, 6, 6]).unwrap(), Revision(6));
+    for lost in [false, true] {
+        assert_eq!(sent.refused(&[12, 6, 6], lost).unwrap(), Revision(6));
+    }
+}
+
+#[test]
+fn after_a_lost_attempt_only_what_is_final_is_a_conflict() {
+    let sent = sent();
+    // What exists and should not may be deleted before the lost attempt arrives.
+    let unknown = sent.refused(&[8, 5, 0], true);
+    assert!(matches!(unknown, Err(Error::Unavailable(_))), "{unknown:?}");
+    // Nothing is ever again at a revision that it has left.
+    for actual in [[0, 9, 0], [0, 0, 0], [8, 9, 0]] {
+        let conflict = sent.refused(&actual, true);
+        assert!(
+            matches!(conflict, Err(Error::Conflict { .. })),
+            "{conflict:?}"
+        );
+    }
 }
 
 #[test]
