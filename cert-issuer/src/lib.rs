@@ -286,7 +286,8 @@ pub async fn run<S: Store + Vault>(
             caller::authenticate,
         ))
         // A bundle endpoint of the profile https_spiffe must not ask who asks (Federation 5.2.2.3).
-        .merge(admin::bundle_endpoint(current.clone(), policy));
+        .merge(admin::bundle_endpoint(current.clone(), policy))
+        .merge(telemetry::grpc_health(&health));
     info!(%instance, grpc = %grpc, %admin, "serving");
     tasks.spawn("grpc", {
         let shutdown = shutdown.clone();

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::condition::{self, About, Said};
 use crate::config::Config;
+use crate::healthz::Healthz;
 use crate::http::limits::Limits;
 use crate::http::status::Status;
 use crate::liveness::{Beat, Peers};
@@ -39,6 +40,7 @@ pub(crate) struct App {
     pub(crate) modes: watch::Receiver<Option<Entries>>,
     /// The live replicas of the certificate issuer.
     pub(crate) issuers: watch::Receiver<Vec<Member>>,
+    pub(crate) healthz: Healthz,
     pub(crate) peers: Peers,
     pub(crate) beats: mpsc::Sender<Beat>,
     pub(crate) shutdown: CancellationToken,

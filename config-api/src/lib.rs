@@ -10,6 +10,7 @@ mod app;
 mod condition;
 mod config;
 mod credentials;
+mod healthz;
 mod http;
 mod identity;
 mod k8s;

@@ -118,6 +118,15 @@ impl Pushers {
     }
 
     fn client(&self, member: &Member) -> Result<PusherClient<Channel>, String> {
+        let client = PusherClient::new(self.channel(member)?);
+        Ok(client.max_decoding_message_size(256 * 1024 * 1024))
+    }
+
+    /// The connection to a pusher.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    pub(crate) fn channel(&self, member: &Member) -> Result<Channel, String> {
         let address = member
             .addresses
             .get("grpc")
@@ -144,15 +153,12 @@ impl Pushers {
                 Some((material, pusher))
             }
         };
-        let channel = match channels.by_address.get(address) {
-            Some(channel) => channel.clone(),
-            None => {
-                let channel = self.connect(address, tls)?;
-                channels.by_address.insert(address.clone(), channel.clone());
-                channel
-            }
-        };
-        Ok(PusherClient::new(channel).max_decoding_message_size(256 * 1024 * 1024))
+        if let Some(channel) = channels.by_address.get(address) {
+            return Ok(channel.clone());
+        }
+        let channel = self.connect(address, tls)?;
+        channels.by_address.insert(address.clone(), channel.clone());
+        Ok(channel)
     }
 
     fn connect(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
 use model::{Credential, Revision};
 use mtls::Own;
 use store::{Member, Store, Vault};
@@ -20,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{info, warn};
 
-use crate::access::{self, Routes};
+use crate::access::{self, Needs, Routes};
 use crate::app::App;
 use crate::config::{AccessConfig, AccessError, Config};
+use crate::healthz::{self, Healthz};
 use crate::http::limits::{self, Limits};
 use crate::http::serve::{Heads, serve};
 use crate::http::status::Status;
@@ -157,12 +159,13 @@ impl Server {
                 health.check("pushers", "not looked for yet"),
             ),
         );
-        let transport = match credential {
-            None => Transport::Plaintext,
+        let (transport, signers) = match credential {
+            None => (Transport::Plaintext, None),
             Some(credential) => {
                 let flags = &config.identity;
                 let own = Own::keep(flags, credential, &store, &vault, &mut tasks, &health)?;
-                Transport::Mutual(own.current, flags.service(pushers::SERVICE)?.id())
+                let pusher = flags.service(pushers::SERVICE)?.id();
+                (Transport::Mutual(own.current, pusher), Some(own.issuers))
             }
         };
         let (followed, modes) = watch::channel(None);
@@ -223,6 +226,7 @@ impl Server {
             pushers: Pushers::new(pushers, config.pusher_deadline, transport),
             modes,
             issuers,
+            healthz: Healthz::new(signers),
             config,
             store,
             vault,
@@ -308,7 +312,8 @@ fn peer_client(config: &AccessConfig) -> Result<reqwest::Client, AccessError> {
 
 /// Every route of this service, the telemetry's apart.
 pub(crate) fn routes() -> Routes {
-    k8s::routes().and(v1::routes())
+    let healthz = Routes::default().route("/healthz", Needs::Nothing, get(healthz::healthz));
+    k8s::routes().and(v1::routes()).and(healthz)
 }
 
 fn router(app: &Arc<App>, guard: Guard, health: Health, metrics: Metrics) -> Router {

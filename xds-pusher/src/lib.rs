@@ -295,7 +295,7 @@ pub async fn run<S: Store + Vault>(
         guard: guard.clone(),
         passing: passing.clone(),
     };
-    let routes = routes(&server, service, guard, pass).await;
+    let routes = routes(&server, service, guard, pass, &health);
     let streams = server.streams().clone();
     let replica = Replica {
         store,

@@ -10,6 +10,7 @@ use futures::Stream;
 use mtls::Own;
 use pusher_api::v1::pusher_server::PusherServer;
 use store::{Member, Membership, Store};
+use telemetry::Health;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -131,23 +132,20 @@ impl Replica {
 }
 
 /// xDS over gRPC and REST, the internal service, and gRPC's health protocol.
-pub(crate) async fn routes(
+pub(crate) fn routes(
     server: &xds::Server,
     service: api::Service,
     guard: Option<Guard>,
     pass: Pass,
+    health: &Health,
 ) -> axum::Router {
-    let (reporter, grpc_health) = tonic_health::server::health_reporter();
-    reporter
-        .set_service_status("", tonic_health::ServingStatus::Serving)
-        .await;
     let routes = server
         .routes()
         .add_service(PusherServer::new(service))
-        .add_service(grpc_health)
         .into_axum_router()
         .merge(server.rest())
-        .layer(from_fn_with_state(pass, pass::pass));
+        .layer(from_fn_with_state(pass, pass::pass))
+        .merge(telemetry::grpc_health(health));
     match guard {
         None => routes,
         Some(guard) => routes.layer(from_fn_with_state(guard, guard::authorize)),

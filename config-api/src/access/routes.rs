@@ -80,9 +80,10 @@ impl Routes {
 }
 
 /// What the routes of the telemetry need.
-pub(crate) const TELEMETRY: [(&str, Needs); 3] = [
+pub(crate) const TELEMETRY: [(&str, Needs); 4] = [
     ("/livez", Needs::Nothing),
     ("/readyz", Needs::Nothing),
+    ("/grpc.health.v1.Health/{*rest}", Needs::Nothing),
     ("/metrics", Needs::USUAL),
 ];
 

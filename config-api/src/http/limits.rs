@@ -55,6 +55,7 @@ fn too_many(what: &str) -> Status {
 /// Probes and scrapes are answered however busy the service is.
 pub(crate) fn is_exempt(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz" | "/healthz" | "/metrics")
+        || path.starts_with("/grpc.health.v1.Health/")
 }
 
 /// Bounds the number of requests under way and the time of each.

@@ -2,29 +2,19 @@
 //!
 //! *Invariant:* what is published can be used at once; while the issuer is away, the last certificate stays.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use issuer_api::v1::SignX509SvidRequest;
-use issuer_api::v1::issuer_client::IssuerClient;
 use jiff::Timestamp;
-use model::{Credential, Identity, SpiffeId};
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{RootCertStore, ServerConfig};
 use telemetry::Check;
 use tokio::sync::watch;
-use tonic::metadata::{Ascii, MetadataValue};
 use tracing::{info, warn};
-use zeroize::Zeroizing;
 
-use crate::material::anonymous;
-use crate::{Current, Material, channel};
-
-/// How long one issuer may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
+use crate::issuers::ANSWER;
+use crate::{Current, Issuers, Material};
 
 /// How long to wait before the issuer is asked again, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -47,17 +37,20 @@ pub(crate) fn roots_of_pem(pem: &[u8]) -> Result<Arc<RootCertStore>, String> {
 
 /// Keeps a service's certificate.
 pub(crate) struct Keeper {
-    /// What the service proves itself with.
-    pub(crate) credential: Credential,
-    /// The identity that the issuer must have.
-    pub(crate) issuer: SpiffeId,
-    /// Where issuers are, `host:port`, best first.
-    pub(crate) addresses: watch::Receiver<Vec<String>>,
-    /// Whom to believe.
-    pub(crate) roots: Roots,
+    issuers: Arc<Issuers>,
+    addresses: watch::Receiver<Vec<String>>,
+    roots: Roots,
 }
 
 impl Keeper {
+    pub(crate) fn new(issuers: Arc<Issuers>) -> Self {
+        Self {
+            addresses: issuers.addresses.clone(),
+            roots: issuers.roots.clone(),
+            issuers,
+        }
+    }
+
     /// Keeps it for ever. The check fails while there is none, or it has expired, and warns while it is not renewed.
     pub(crate) async fn keep(
         mut self,
@@ -108,7 +101,7 @@ impl Keeper {
         }
         let mut reasons = Vec::new();
         for address in addresses {
-            match tokio::time::timeout(ANSWER, self.ask(&address, roots.clone())).await {
+            match tokio::time::timeout(ANSWER, self.issuers.ask(&address, roots.clone())).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(reason)) => reasons.push(format!("{address}: {reason}")),
                 Err(_) => reasons.push(format!("{address}: no answer within {ANSWER:?}")),
@@ -116,53 +109,6 @@ impl Keeper {
         }
         Err(reasons.join("; "))
     }
-
-    async fn ask(
-        &self,
-        address: &str,
-        roots: Arc<RootCertStore>,
-    ) -> Result<(Material, Timestamp), String> {
-        let text = |error: &dyn std::error::Error| error.to_string();
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| text(&error))?;
-        let request = CertificateParams::default()
-            .serialize_request(&key)
-            .map_err(|error| text(&error))?;
-        let config = anonymous(roots.clone(), self.issuer.clone()).map_err(|error| text(&error))?;
-        let channel = channel(address, config.into(), ANSWER).map_err(|error| text(&error))?;
-        let mut request = tonic::Request::new(SignX509SvidRequest {
-            csr: request.der().to_vec(),
-        });
-        let bearer = Zeroizing::new(format!("Bearer {}", self.credential.expose()));
-        let mut bearer: MetadataValue<Ascii> = bearer
-            .parse()
-            .map_err(|_| "the credential is no header value")?;
-        bearer.set_sensitive(true);
-        request.metadata_mut().insert("authorization", bearer);
-        let answer = IssuerClient::new(channel).sign_x509_svid(request).await;
-        let answer = answer.map_err(|status| said(&status))?.into_inner();
-        let identity: Identity = answer
-            .spiffe_id
-            .parse()
-            .map_err(|error: model::SpiffeIdError| text(&error))?;
-        let instant = |seconds| Timestamp::from_second(seconds).map_err(|error| text(&error));
-        let chain = answer.chain.into_iter().map(CertificateDer::from).collect();
-        let key = Zeroizing::new(key.serialize_der());
-        let material = Material::new(identity, chain, key, instant(answer.expires_at)?, roots);
-        // Shows now rather than at the first connection that it can be used.
-        material.server().map_err(|error| text(&error))?;
-        Ok((material, instant(answer.renew_at)?))
-    }
-}
-
-/// A status and what is behind it.
-fn said(status: &tonic::Status) -> String {
-    let mut text = format!("{:?}: {}", status.code(), status.message());
-    let mut source = status.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// How connections are served with what a service holds at present; runs for ever.

@@ -6,6 +6,7 @@
 
 mod accept;
 mod channel;
+mod issuers;
 mod keep;
 mod leaf;
 mod material;
@@ -13,6 +14,7 @@ mod own;
 
 pub use accept::{Connection, Serving, Stream, accept};
 pub use channel::{ChannelError, channel, channel_to};
+pub use issuers::{Issuers, Tried};
 pub use leaf::{LeafError, leaf};
 pub use material::{Current, Material, MaterialError, anonymous};
 pub use own::{IdentityFlags, Own};

@@ -75,6 +75,21 @@ impl Material {
         self.not_after
     }
 
+    /// Verifies the certificate as who is shown it does.
+    ///
+    /// # Errors
+    /// If its chain leads to no root, or it is not valid now.
+    pub fn verify(&self) -> Result<(), MaterialError> {
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider()).build()?;
+        let (leaf, intermediates) = self
+            .chain
+            .split_first()
+            .ok_or(Error::NoCertificatesPresented)?;
+        verifier.verify_client_cert(leaf, intermediates, UnixTime::now())?;
+        Ok(())
+    }
+
     /// For a server whose clients must show a certificate of the mesh.
     ///
     /// # Errors

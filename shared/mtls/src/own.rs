@@ -15,7 +15,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::keep::{Keeper, roots_of_pem, serve_with};
-use crate::{Current, Serving};
+use crate::{Current, Issuers, Serving};
 
 /// The service name under which issuers register.
 const ISSUERS: &str = "cert-issuer";
@@ -91,6 +91,8 @@ pub struct Own {
     pub current: Current,
     /// For servers.
     pub serving: Serving,
+    /// Who signs.
+    pub issuers: Arc<Issuers>,
 }
 
 impl Own {
@@ -119,17 +121,22 @@ impl Own {
                 health.check("roots", "not read yet"),
             ),
         );
-        let keeper = Keeper {
+        let issuers = Arc::new(Issuers {
             credential,
             issuer,
             addresses,
             roots,
-        };
+        });
+        let keeper = Keeper::new(issuers.clone());
         let (publish, current) = watch::channel(None);
         tasks.spawn_until_shutdown("identity", keeper.keep(publish, check));
         let (publish, serving) = watch::channel(None);
         tasks.spawn_until_shutdown("serving", serve_with(current.clone(), publish));
-        Ok(Self { current, serving })
+        Ok(Self {
+            current,
+            serving,
+            issuers,
+        })
     }
 }
 

@@ -1,4 +1,6 @@
-//! Whether a service lives and is ready, and what is wrong if not.
+//! Whether a service lives and is ready, and what is wrong if not: over HTTP, and in gRPC's health protocol.
+
+mod grpc;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,8 +10,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-
-type Checks = Arc<Mutex<BTreeMap<&'static str, Condition>>>;
+use tokio::sync::watch;
 
 /// How one part is.
 #[derive(Debug)]
@@ -20,14 +21,29 @@ enum Condition {
 }
 
 /// The state of every named part of a service. The service is ready when no part says otherwise.
-#[derive(Clone, Debug, Default)]
-pub struct Health(Checks);
+#[derive(Clone, Debug)]
+pub struct Health(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    conditions: Mutex<BTreeMap<&'static str, Condition>>,
+    ready: watch::Sender<bool>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Arc::new(Parts {
+            conditions: Mutex::default(),
+            ready: watch::Sender::new(true),
+        }))
+    }
+}
 
 /// One part's entry in [`Health`].
 #[derive(Clone, Debug)]
 pub struct Check {
     name: &'static str,
-    checks: Checks,
+    parts: Arc<Parts>,
 }
 
 impl Health {
@@ -35,7 +51,7 @@ impl Health {
     pub fn check(&self, name: &'static str, reason: &str) -> Check {
         let check = Check {
             name,
-            checks: self.0.clone(),
+            parts: self.0.clone(),
         };
         check.fail(reason);
         check
@@ -45,11 +61,10 @@ impl Health {
     pub fn report(&self) -> (bool, Value) {
         let checks = self
             .0
+            .conditions
             .lock()
             .expect("no code panics while it holds this lock");
-        let ready = !checks
-            .values()
-            .any(|state| matches!(state, Condition::Failed(_)));
+        let ready = is_ready(&checks);
         let parts: serde_json::Map<_, _> = checks
             .iter()
             .map(|(name, state)| {
@@ -63,6 +78,17 @@ impl Health {
             .collect();
         (ready, json!({"ready": ready, "checks": parts}))
     }
+
+    /// Whether every part is ready, and when that turns.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.0.ready.subscribe()
+    }
+}
+
+fn is_ready(conditions: &BTreeMap<&'static str, Condition>) -> bool {
+    !conditions
+        .values()
+        .any(|state| matches!(state, Condition::Failed(_)))
 }
 
 impl Check {
@@ -82,11 +108,21 @@ impl Check {
     }
 
     fn set(&self, state: Condition) {
-        self.checks
+        let mut conditions = (self.parts.conditions)
             .lock()
-            .expect("no code panics while it holds this lock")
-            .insert(self.name, state);
+            .expect("no code panics while it holds this lock");
+        conditions.insert(self.name, state);
+        let now = is_ready(&conditions);
+        // Under the lock, so that the last word on readiness is about the last condition.
+        self.parts
+            .ready
+            .send_if_modified(|ready| std::mem::replace(ready, now) != now);
     }
+}
+
+/// gRPC's health protocol (`grpc.health.v1`), for the service as a whole.
+pub fn grpc_health(health: &Health) -> Router {
+    grpc::router(health)
 }
 
 pub(crate) fn router(health: Health) -> Router {
@@ -104,7 +140,8 @@ pub(crate) fn router(health: Health) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
-        .with_state(health)
+        .with_state(health.clone())
+        .merge(grpc_health(&health))
 }
 
 #[cfg(test)]
@@ -123,6 +160,41 @@ mod tests {
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn grpc_says_what_readyz_says_and_when_it_turns() {
+        use tonic_health::ServingStatus;
+        use tonic_health::pb::HealthCheckRequest;
+        use tonic_health::pb::health_client::HealthClient;
+
+        let health = Health::default();
+        let etcd = health.check("etcd", "not connected yet");
+        let mut client = HealthClient::new(grpc_health(&health));
+        let whole = HealthCheckRequest::default;
+        let mut statuses = client.watch(whole()).await.unwrap().into_inner();
+        for turn in [None, Some(true), Some(false)] {
+            match turn {
+                Some(true) => etcd.ok(),
+                Some(false) => etcd.fail("gone"),
+                None => {}
+            }
+            let expected = match turn {
+                Some(true) => ServingStatus::Serving,
+                _ => ServingStatus::NotServing,
+            };
+            let told = statuses.message().await.unwrap().unwrap();
+            let asked = client.check(whole()).await.unwrap().into_inner();
+            assert_eq!(
+                (told.status, asked.status),
+                (expected as i32, expected as i32)
+            );
+        }
+        let other = HealthCheckRequest {
+            service: "other".into(),
+        };
+        let refused = client.check(other).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::NotFound);
     }
 
     #[tokio::test]

@@ -12,13 +12,13 @@ pub mod trace;
 
 use axum::Router;
 
-pub use health::{Check, Health};
+pub use health::{Check, Health, grpc_health};
 pub use log::{Format, InitError, LogOptions, init};
 pub use metrics::Metrics;
 pub use tasks::{TaskError, Tasks, shutdown_signal};
 pub use trace::Traces;
 
-/// `/livez`, `/readyz` and `/metrics` of one service.
+/// `/livez`, `/readyz`, gRPC's health protocol and `/metrics` of one service.
 pub fn router(health: Health, metrics: Metrics) -> Router {
     health::router(health).merge(metrics::router(metrics))
 }

@@ -15,6 +15,7 @@ mod etcd;
 mod explicit;
 mod faults;
 mod harness;
+mod health;
 mod heartbeats;
 mod identity;
 mod l4;
