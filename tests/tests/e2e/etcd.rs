@@ -25,7 +25,7 @@ use members::Members;
 use writers::{HOSTS, NAMESPACE, Writers};
 
 /// How many acknowledged writes there are around each fault.
-const ENOUGH: usize = 300;
+const ENOUGH: usize = 250;
 
 /// The control plane on three members, each service twice, and a gateway for each kind of stream.
 struct Site {
