@@ -123,7 +123,7 @@ fn key(change: &Change) -> Option<Key> {
         Change::Put { object, .. } => Some(object.key()),
         Change::Delete { key, .. } => Some(key.clone()),
         Change::Undecodable(value) => value.key.clone(),
-        Change::Liveness { .. } => None,
+        Change::Liveness { .. } | Change::Rollout { .. } => None,
     }
 }
 

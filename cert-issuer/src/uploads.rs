@@ -83,7 +83,7 @@ impl Secrets {
                         Change::Put { object, .. } => self.put(object, keys),
                         Change::Delete { key, .. } => drop(self.0.remove(&key)),
                         Change::Undecodable(value) => warn!(%value, "left as it was"),
-                        Change::Liveness { .. } => {}
+                        Change::Liveness { .. } | Change::Rollout { .. } => {}
                     }
                 }
             }

@@ -21,6 +21,7 @@ use crate::http::limits::Limits;
 use crate::http::status::Status;
 use crate::liveness::{Beat, Peers};
 use crate::pushers::Pushers;
+use crate::rollouts;
 use crate::trace;
 use crate::view::View;
 
@@ -93,7 +94,8 @@ impl App {
     pub(crate) fn local_status_of(&self, object: &Object) -> Option<Value> {
         // Copied first: the analysis must not hold the view's lock.
         let view = self.view.borrow().clone();
-        condition::local(object, &view.analyse(object))
+        let delivery = rollouts::holding(&view, &object.key()).map(|it| condition::delivery(it));
+        condition::local(object, &view.analyse(object), delivery)
     }
 
     /// The status of an object.
@@ -106,7 +108,15 @@ impl App {
         };
         let said = Said::ask(&self.pushers, about).await;
         let of_it = said.by_key().remove(&object.key()).unwrap_or_default();
-        said.of(object, &of_it, &self.fresh_view().await.analyse(object))
+        let view = self.fresh_view().await;
+        let delivery = rollouts::holding(&view, &object.key()).map(|it| condition::delivery(it));
+        said.of(object, &of_it, &view.analyse(object), delivery)
+    }
+
+    /// That a resource is delivered gradually, if it is.
+    pub(crate) fn delivery_of(&self, key: &Key) -> Option<Value> {
+        let view = self.view.borrow();
+        rollouts::holding(&view, key).map(|it| condition::delivery(it))
     }
 
     /// The status of each of these objects of one kind.
@@ -127,7 +137,11 @@ impl App {
         let status = |object: &Arc<Object>| {
             let key = object.key();
             let of_it = by_key.get(&key).map(Vec::as_slice).unwrap_or_default();
-            Some((key, said.of(object, of_it, &view.analyse(object))?))
+            let delivery = rollouts::holding(&view, &key).map(|it| condition::delivery(it));
+            Some((
+                key,
+                said.of(object, of_it, &view.analyse(object), delivery)?,
+            ))
         };
         objects.iter().filter_map(status).collect()
     }

@@ -9,6 +9,7 @@ use pusher_api::v1::{
     ListResourceStatusRequest, ListResourceStatusResponse, Refusal, ResourceStatus,
 };
 use serde_json::{Value, json};
+use store::{Phase, Rollout};
 
 use crate::pushers::{Answers, Pushers};
 
@@ -65,8 +66,10 @@ impl Said {
         object: &Object,
         said: &[&ResourceStatus],
         local: &[String],
+        delivery: Option<Value>,
     ) -> Option<Value> {
         let mut conditions = Vec::from_iter(analysis(local));
+        conditions.extend(delivery);
         if !self.0.answered.is_empty() || !self.0.silent.is_empty() {
             conditions.extend([self.compiled(said), self.accepted(said)]);
         }
@@ -157,8 +160,27 @@ impl Said {
 }
 
 /// The status without a word from the pushers.
-pub(crate) fn local(object: &Object, warnings: &[String]) -> Option<Value> {
-    status(object, &Vec::from_iter(analysis(warnings)))
+pub(crate) fn local(
+    object: &Object,
+    warnings: &[String],
+    delivery: Option<Value>,
+) -> Option<Value> {
+    let conditions = analysis(warnings).into_iter().chain(delivery);
+    status(object, &Vec::from_iter(conditions))
+}
+
+/// That not every proxy gets it yet, and why.
+pub(crate) fn delivery(rollout: &Rollout) -> Value {
+    let at = rollout.revision;
+    let (reason, how) = match rollout.phase {
+        Phase::Stopped => ("Stopped", format!("stopped: {}", rollout.reason)),
+        Phase::First => ("Gradual", format!("{} first", rollout.proxies.join(", "))),
+        _ => ("Gradual", "who gets it first is being chosen".to_owned()),
+    };
+    let message = format!(
+        "revision {at} is delivered gradually; {how}; `meshctl rollout continue {at}` or `abort {at}` ends it"
+    );
+    condition("Delivered", "False", reason, &message)
 }
 
 fn analysis(warnings: &[String]) -> Option<Value> {
@@ -258,7 +280,7 @@ mod tests {
             answered: Vec::new(),
             silent: vec![silent],
         });
-        let status = said.of(&object(), &[], &[]).unwrap_or_default();
+        let status = said.of(&object(), &[], &[], None).unwrap_or_default();
         assert_eq!(
             conditions(&status),
             [pair("Compiled", "Unknown"), pair("Accepted", "Unknown")]
@@ -271,7 +293,7 @@ mod tests {
             answered: Vec::new(),
             silent: Vec::new(),
         });
-        assert_eq!(nobody.of(&object(), &[], &[]), None);
+        assert_eq!(nobody.of(&object(), &[], &[], None), None);
         let refusal = Refusal {
             proxy: "sidecar~b~c".into(),
             r#type: "RDS".into(),
@@ -300,7 +322,12 @@ mod tests {
         });
         let by_key = said.by_key();
         let status = said
-            .of(&object(), &by_key[&object().key()], &["dangling".into()])
+            .of(
+                &object(),
+                &by_key[&object().key()],
+                &["dangling".into()],
+                None,
+            )
             .unwrap_or_default();
         let expected = [
             pair("PassedAnalysis", "False"),

@@ -19,6 +19,7 @@ mod modes;
 mod ownership;
 mod pushers;
 mod reload;
+mod rollouts;
 mod secrets;
 mod server;
 mod trace;

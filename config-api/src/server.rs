@@ -33,7 +33,7 @@ use crate::identity::{Followers, Gate, Guard, PROOF, Proof};
 use crate::liveness::{self, Freeze, Peers};
 use crate::pushers::{self, Pushers, Transport};
 use crate::view::{self, View};
-use crate::{credentials, identity, k8s, modes, trace, v1};
+use crate::{credentials, identity, k8s, modes, rollouts, trace, v1};
 
 /// The service could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -236,6 +236,8 @@ impl Server {
         });
         tasks.spawn_until_shutdown("history", prune(app.clone()));
         tasks.spawn("membership", liveness::join(app.clone()));
+        let check = health.check("rollouts", "not started yet");
+        tasks.spawn_until_shutdown("rollouts", rollouts::deliver::run(app.clone(), check));
         let check = health.check("liveness", "not started yet");
         tasks.spawn_until_shutdown("liveness", liveness::run(app.clone(), heard, freeze, check));
         let router = router(&app, guard, health, metrics);

@@ -151,7 +151,7 @@ fn written(op: &Op) -> Option<Key> {
             namespace.clone(),
             name.clone(),
         )),
-        Op::Guard { .. } => None,
+        Op::Guard { .. } | Op::Rollout { .. } | Op::Forget { .. } => None,
     }
 }
 

@@ -5,7 +5,7 @@
 mod apply;
 mod authority;
 mod authz;
-mod batch;
+pub(crate) mod batch;
 mod bootstrap;
 mod credentials;
 mod documents;
@@ -14,6 +14,7 @@ mod history;
 mod mtls;
 pub(crate) mod openapi;
 mod proxies;
+pub(crate) mod rollouts;
 mod shards;
 
 use axum::routing::{delete, get, post, put};
@@ -64,6 +65,18 @@ pub(crate) fn routes() -> Routes {
         .route("/v1/rollback", editor, post(history::rollback))
         .route("/v1/mtls", viewer, get(mtls::list))
         .route("/v1/mtls/{service}", viewer, get(mtls::one))
+        .route("/v1/rollouts", viewer, get(rollouts::list))
+        .route("/v1/rollouts/{revision}", viewer, get(rollouts::one))
+        .route(
+            "/v1/rollouts/{revision}/continue",
+            editor,
+            post(rollouts::go_on),
+        )
+        .route(
+            "/v1/rollouts/{revision}/abort",
+            editor,
+            post(rollouts::abort),
+        )
         .route("/v1/proxies", viewer, get(proxies::list))
         .route("/v1/proxies/{id}", viewer, get(proxies::one))
         .route("/v1/proxies/{id}/config", viewer, get(proxies::config))

@@ -9,10 +9,11 @@ use futures::StreamExt;
 use imbl::{OrdMap, OrdSet};
 use model::mesh::{self, Mesh};
 use model::{Key, Kind, Object, Revision};
-use store::{Change, Event, Snapshot, Store, Undecodable};
+use store::{Change, Event, Rollout, Snapshot, Store, Undecodable};
 use telemetry::Check;
 use tokio::sync::watch;
 use tracing::warn;
+use uuid::Uuid;
 
 /// A workload's namespace and name.
 pub(crate) type Workload = (Arc<str>, Arc<str>);
@@ -28,6 +29,8 @@ pub(crate) struct View {
     identities: bool,
     /// Workloads recorded as down.
     pub(crate) down: OrdSet<Workload>,
+    /// The rollouts on record.
+    pub(crate) rollouts: OrdMap<Uuid, Arc<Rollout>>,
     /// Keys in etcd that cannot be decoded.
     undecodable: BTreeMap<String, Undecodable>,
     /// Why the view is not live, if it is not.
@@ -43,6 +46,7 @@ impl View {
             objects: OrdMap::new(),
             mesh: Mesh::new(domain, root_namespace),
             down: OrdSet::new(),
+            rollouts: OrdMap::new(),
             undecodable: BTreeMap::new(),
             stale: None,
         }
@@ -116,6 +120,9 @@ impl View {
                 self.mesh.root_namespace().clone(),
             ),
             down: snapshot.down.into_iter().collect(),
+            rollouts: (snapshot.rollouts.iter())
+                .map(|it| (it.id, it.clone()))
+                .collect(),
             undecodable: snapshot
                 .undecodable
                 .iter()
@@ -170,6 +177,12 @@ impl View {
                 } else {
                     self.down.insert((namespace, name));
                 }
+            }
+            Change::Rollout { id, rollout } => {
+                match rollout {
+                    Some(rollout) => self.rollouts.insert(id, rollout),
+                    None => self.rollouts.remove(&id),
+                };
             }
             Change::Undecodable(value) => {
                 warn!(%value, "left out");

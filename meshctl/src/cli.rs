@@ -62,6 +62,11 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Create or change the resources of manifests, all of them or none
     Apply(Apply),
+    /// Wait until a revision has reached every connected proxy; exits 1 if one refuses it, or the time is up
+    Wait(Wait),
+    /// Show changes that are delivered gradually; send them to everybody, or take them back
+    #[command(subcommand)]
+    Rollout(Rollout),
     /// Show resources
     Get(Get),
     /// Show everything about a resource: its spec, what proxies make of it, its history
@@ -119,6 +124,71 @@ pub(crate) struct Apply {
     /// Let the server check everything and change nothing
     #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "server", default_value = "none", hide_default_value = true)]
     pub(crate) dry_run: DryRun,
+    /// Give it to a few proxies first, and to all others when these run it
+    #[arg(long, value_name = "PROXIES", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = choices::gradual)]
+    pub(crate) gradual: Option<String>,
+    /// Take it back if one of them refuses it, or does not run it in time; otherwise it stops there
+    #[arg(long)]
+    pub(crate) rollback: bool,
+    /// How long they have to run it [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = choices::duration)]
+    pub(crate) deadline: Option<Duration>,
+    /// Wait until every connected proxy runs it
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) wait: bool,
+    /// How long to wait for that
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = choices::duration)]
+    pub(crate) timeout: Duration,
+    /// The answer as it is
+    #[arg(long, short)]
+    pub(crate) output: Option<Form>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// The revision, as apply and history show it
+    #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) revision: i64,
+    /// How long to wait at most
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = choices::duration)]
+    pub(crate) timeout: Duration,
+    /// The answer as it is
+    #[arg(long, short)]
+    pub(crate) output: Option<Form>,
+}
+
+/// What to do with changes that are delivered gradually.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rollout {
+    /// Show those that are under way, and those that were, newest first
+    List(RolloutList),
+    /// Show how far one is: who has it, and why it stopped
+    Get(RolloutGet),
+    /// Send it to everybody
+    Continue(RolloutNamed),
+    /// Take it back from whoever has it
+    Abort(RolloutNamed),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutList {
+    /// How to show them
+    #[arg(long, short, default_value = "table")]
+    pub(crate) output: TableForm,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutNamed {
+    /// The revision of the change
+    #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) revision: i64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutGet {
+    /// The revision of the change
+    #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) revision: i64,
     /// The answer as it is
     #[arg(long, short)]
     pub(crate) output: Option<Form>,

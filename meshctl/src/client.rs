@@ -115,6 +115,14 @@ impl Request {
         self
     }
 
+    /// With a parameter, if it has a value.
+    pub(crate) fn maybe(self, name: &'static str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
     /// With a body.
     pub(crate) fn body(mut self, body: Value) -> Self {
         self.body = Some(body);

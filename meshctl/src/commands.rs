@@ -15,8 +15,10 @@ mod hint;
 mod history;
 mod mtls;
 mod proxies;
+mod rollout;
 mod shards;
 mod version;
+mod wait;
 mod watch;
 
 use clap::CommandFactory;
@@ -66,6 +68,8 @@ pub(crate) async fn run(cli: Cli, out: &mut Output) -> Result<Exit, Error> {
     };
     match cli.command {
         Command::Apply(apply) => apply::run(&mut context, &apply).await,
+        Command::Wait(wanted) => wait::run(&mut context, &wanted).await,
+        Command::Rollout(what) => rollout::run(&mut context, &what).await,
         Command::Get(get) => get::run(&mut context, &get).await,
         Command::Describe(describe) => describe::run(&mut context, &describe).await,
         Command::Delete(delete) => delete::run(&mut context, &delete).await,

@@ -13,6 +13,7 @@ pub(crate) mod explain;
 pub(crate) mod mtls;
 pub(crate) mod proxies;
 pub(crate) mod resources;
+pub(crate) mod rollout;
 pub(crate) mod shards;
 
 use serde_json::Value;

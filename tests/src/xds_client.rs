@@ -43,6 +43,8 @@ pub enum Reaction {
     Ack,
     /// Refuses every resource of this type, acknowledges the others.
     Nack(Type),
+    /// Refuses every response with a resource in which this text is, acknowledges the others.
+    Poisoned(&'static str),
     /// Reads and never answers.
     Silent,
     /// Acknowledges after this time.
@@ -80,6 +82,8 @@ pub struct State {
     pub tallies: BTreeMap<Type, Tally>,
     /// The names of the resources it holds.
     pub held: BTreeMap<Type, BTreeSet<String>>,
+    /// How many responses it refused.
+    pub refused: u64,
     /// Why its stream ended, if it did.
     pub ended: Option<String>,
 }

@@ -2,14 +2,17 @@
 //!
 //! *Invariant:* answers are put together when asked for; nothing is kept for them.
 
+mod rollout;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use compile::Compiler;
 use model::{Key, Revision};
 use pusher_api::v1::pusher_server::Pusher;
 use pusher_api::v1::{
-    ConfigResource, GetProxyConfigRequest, GetProxyConfigResponse, GetReplicaRequest,
+    ConfigResource, GetAffectedRequest, GetAffectedResponse, GetProxyConfigRequest,
+    GetProxyConfigResponse, GetReplicaRequest, GetRolloutRequest, GetRolloutResponse,
     GetShardRequest, ListProxiesRequest, ListProxiesResponse, ListResourceStatusRequest,
     ListResourceStatusResponse, Proxy, Refusal, Replica, ResourceStatus, Shard, SyncState,
     TypeStatus,
@@ -18,10 +21,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response, Status};
 use xds::{ResourceType, StreamStatus};
 
-use crate::mesh::Command;
+use crate::mesh::{Command, Sides};
 use crate::observe::acronym;
 use crate::pass::Passing;
 use crate::shards::Shards;
+use crate::views::Views;
 
 /// How many refusals of one resource are named.
 const EXAMPLES: usize = 10;
@@ -32,6 +36,7 @@ pub(crate) struct Service {
     pub(crate) streams: xds::Streams,
     pub(crate) revision: watch::Receiver<Revision>,
     pub(crate) watching: watch::Receiver<bool>,
+    pub(crate) sides: watch::Receiver<Option<Sides>>,
     pub(crate) mesh: mpsc::Sender<Command>,
     pub(crate) shards: Shards,
     pub(crate) passing: Passing,
@@ -57,9 +62,18 @@ impl Service {
         &self,
         question: impl FnOnce(&Compiler) -> T + Send + 'static,
     ) -> Result<T, Status> {
+        self.ask_of(|views| question(views.full())).await
+    }
+
+    /// The same, of both views.
+    #[allow(clippy::result_large_err, reason = "tonic's error type")]
+    async fn ask_of<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Views) -> T + Send + 'static,
+    ) -> Result<T, Status> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Ask(Box::new(move |compiler| {
-            let _gone = reply.send(question(compiler));
+        let command = Command::Ask(Box::new(move |views| {
+            let _gone = reply.send(question(views));
         }));
         let closed = |_| Status::unavailable("the pusher is shutting down");
         self.mesh.send(command).await.map_err(|_| closed(()))?;
@@ -161,6 +175,37 @@ impl Pusher for Service {
         Ok(Response::new(ListResourceStatusResponse {
             replica: Some(self.replica()),
             statuses,
+        }))
+    }
+
+    async fn get_rollout(
+        &self,
+        request: Request<GetRolloutRequest>,
+    ) -> Result<Response<GetRolloutResponse>, Status> {
+        // The revision before the streams: what it says was published before they are looked at.
+        let replica = self.replica();
+        let sides = self.sides.borrow().clone();
+        let streams = self.streams.list();
+        let request = request.into_inner();
+        let answer = rollout::answer(replica, &streams, sides.as_ref(), &request, Instant::now());
+        Ok(Response::new(answer))
+    }
+
+    async fn get_affected(
+        &self,
+        request: Request<GetAffectedRequest>,
+    ) -> Result<Response<GetAffectedResponse>, Status> {
+        let id = request.into_inner().rollout;
+        let id = id
+            .parse()
+            .map_err(|_| Status::invalid_argument(format!("{id:?} is no id of a rollout")))?;
+        // The revision before the question: what it says is part of the answer.
+        let replica = self.replica();
+        let affected = self.ask_of(move |views| views.affected(id)).await?;
+        let proxies = rollout::affected(&affected, &self.streams.list());
+        Ok(Response::new(GetAffectedResponse {
+            replica: Some(replica),
+            proxies,
         }))
     }
 

@@ -19,6 +19,7 @@ mod shards;
 mod source;
 mod state;
 mod trace;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -225,6 +226,7 @@ pub async fn run<S: Store + Vault>(
         streams: server.streams().clone(),
         revision: revision.clone(),
         watching: mesh.watching(),
+        sides: mesh.sides(),
         mesh: commands,
         shards: shards.clone(),
         passing: passing.clone(),

@@ -3,7 +3,7 @@
 //!
 //! *Invariant:* nothing else changes the model; nothing here talks to an Envoy or to etcd.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::guard::Accounts;
 use crate::modes::{self, Tell, Told};
 use crate::state::State;
 use crate::trace::{self, Expected, Tracer, Write};
+use crate::views::Views;
 
 /// How long a stream waits for a state as new as the store's when it opened; then it is served what there is.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -38,7 +39,16 @@ pub(crate) enum Command {
     /// A proxy opened a stream. It is served until every receiver of its snapshots is gone.
     Connect { proxy: Proxy, publish: Publish },
     /// A question about the model; it must be quick.
-    Ask(Box<dyn FnOnce(&Compiler) + Send>),
+    Ask(Box<dyn FnOnce(&Views) + Send>),
+}
+
+/// Who gets what while a change is delivered gradually.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sides {
+    /// The oldest change that is held back from others.
+    pub(crate) since: Revision,
+    /// Those who get everything.
+    pub(crate) first: BTreeSet<String>,
 }
 
 /// Nothing is published before the model is at least as new as the store was when the stream opened.
@@ -63,11 +73,16 @@ struct Subscriber {
     publish: Publish,
     /// The modes of mutual TLS in what was last published.
     modes: BTreeMap<u16, Mode>,
+    /// Whether it gets every change at once.
+    first: bool,
+    /// The revision at which it changed sides: what it gets since is no older, whatever its own revision says.
+    floor: Revision,
 }
 
 /// The owner of the model.
 pub(crate) struct Mesh {
-    compiler: Compiler,
+    views: Views,
+    sides: watch::Sender<Option<Sides>>,
     revision: watch::Sender<Revision>,
     watching: watch::Sender<bool>,
     accounts: watch::Sender<Accounts>,
@@ -96,7 +111,8 @@ impl Mesh {
         tracer: Option<Tracer>,
     ) -> Self {
         Self {
-            compiler,
+            views: Views::new(compiler),
+            sides: watch::Sender::new(None),
             revision: watch::Sender::new(Revision::default()),
             watching: watch::Sender::new(false),
             accounts: watch::Sender::new(None),
@@ -116,6 +132,11 @@ impl Mesh {
     /// The revision that the model is at.
     pub(crate) fn revision(&self) -> watch::Receiver<Revision> {
         self.revision.subscribe()
+    }
+
+    /// Who gets what, while not everybody gets everything.
+    pub(crate) fn sides(&self) -> watch::Receiver<Option<Sides>> {
+        self.sides.subscribe()
     }
 
     /// Whether the watch on the store is alive.
@@ -226,54 +247,88 @@ impl Mesh {
         let _current = traced.as_ref().map(|traced| traced.context().attach());
         let begun = std::time::Instant::now();
         let count = changes.len();
-        let applied = self.compiler.apply(revision, changes);
+        let rollouts = self.state.rollouts.clone();
+        let outcome = self.views.apply(revision, changes, rollouts);
+        let applied = outcome.applied;
         if count > 0 {
             let elapsed = begun.elapsed();
             metrics::histogram!("weft_compile_seconds").record(elapsed);
             metrics::counter!("weft_units_recompiled_total")
                 .increment(applied.counters.units_recompiled);
-            debug!(%revision, changes = count, proxies = applied.changed.len(), ?elapsed, "compiled");
+            debug!(%revision, changes = count, proxies = outcome.changed.len(), ?elapsed, "compiled");
+        }
+        let mut changed = outcome.changed;
+        let sided = self.side(revision);
+        if outcome.regrouped {
+            changed.extend(sided);
         }
         if let Some(traced) = &traced {
             traced.compiled(&applied);
-            let expected = || self.expected(&applied.changed);
+            let expected = || self.expected(&changed);
             traced.push(self.tracer.as_ref(), revision, expected);
         }
-        self.revision.send_replace(revision);
-        for id in applied.changed {
+        for id in changed {
             self.publish(id);
         }
+        // After what it brought: who reads a revision finds its snapshots published.
+        self.revision.send_replace(revision);
         self.release(Instant::now());
     }
 
     /// Who is about to be shown a new snapshot.
-    fn expected(&self, changed: &[ProxyId]) -> Vec<Expected> {
+    fn expected(&self, changed: &BTreeSet<ProxyId>) -> Vec<Expected> {
         let shown = changed.iter().filter(|id| !self.held.contains_key(id));
         let expected = shown.filter_map(|id| {
-            let (class, revision) = self.compiler.place(*id)?;
+            let (class, revision) = self.views.place(*id)?;
+            let subscriber = self.subscribers.get(id)?;
             Some(Expected {
-                node: self.subscribers.get(id)?.node.clone(),
+                node: subscriber.node.clone(),
                 class,
-                revision,
+                revision: revision.max(subscriber.floor.0),
             })
         });
         expected.collect()
     }
 
+    /// Finds out who gets what from now on; those for whom that is something else.
+    fn side(&mut self, revision: Revision) -> Vec<ProxyId> {
+        let first = self.views.first();
+        let active = self.views.active().values();
+        let sides = (active.map(|rollout| rollout.revision).min()).map(|since| Sides {
+            since,
+            first: (first.iter().flatten().map(|it| (*it).to_owned())).collect(),
+        });
+        let mut sided = Vec::new();
+        for (id, subscriber) in &mut self.subscribers {
+            let is_first = (first.as_ref()).is_none_or(|first| first.contains(&*subscriber.node));
+            if subscriber.first != is_first {
+                subscriber.first = is_first;
+                subscriber.floor = revision;
+                sided.push(*id);
+            }
+        }
+        self.sides.send_replace(sides);
+        sided
+    }
+
     fn answer(&mut self, command: Command) {
         match command {
             Command::Connect { proxy, publish } => self.connect(proxy, publish),
-            Command::Ask(question) => question(&self.compiler),
+            Command::Ask(question) => question(&self.views),
         }
     }
 
     fn connect(&mut self, proxy: Proxy, publish: Publish) {
         let node = proxy.id.clone();
-        let id = self.compiler.connect(proxy);
+        let id = self.views.connect(proxy);
+        let first = self.views.first();
+        let first = first.is_none_or(|first| first.contains(&*node));
         let subscriber = Subscriber {
             node,
             publish: publish.clone(),
             modes: BTreeMap::new(),
+            first,
+            floor: Revision::default(),
         };
         self.subscribers.insert(id, subscriber);
         let (fresh, until) = (None, Instant::now() + CATCH_UP);
@@ -299,7 +354,7 @@ impl Mesh {
             Turn::Gone(id) => {
                 self.subscribers.remove(&id);
                 self.held.remove(&id);
-                self.compiler.disconnect(id);
+                self.views.disconnect(id);
             }
         }
     }
@@ -327,9 +382,16 @@ impl Mesh {
         let Some(subscriber) = self.subscribers.get_mut(&id) else {
             return;
         };
-        let snapshot = self.compiler.snapshot(id);
+        let snapshot = self.views.snapshot(id).map(|snapshot| {
+            if snapshot.revision() >= subscriber.floor.0 {
+                return snapshot;
+            }
+            let mut snapshot = Arc::unwrap_or_clone(snapshot);
+            snapshot.set_revision(subscriber.floor.0);
+            Arc::new(snapshot)
+        });
         if let (Some(tell), Some(snapshot)) = (&self.tell, &snapshot) {
-            let modes = self.compiler.mtls(id).into_iter();
+            let modes = self.views.mtls(id).into_iter();
             let modes: BTreeMap<u16, Mode> = modes
                 .map(|(port, decision)| (port, decision.mode))
                 .collect();

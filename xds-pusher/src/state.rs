@@ -10,6 +10,8 @@ use model::{Key, Kind, Object, Revision, Spec};
 use store::{Snapshot, Undecodable};
 use tracing::warn;
 
+use crate::views::Active;
+
 /// A workload: its namespace and its name.
 pub(crate) type Workload = (Arc<str>, Arc<str>);
 
@@ -49,6 +51,8 @@ pub(crate) struct State {
     /// The service account of each workload that is declared.
     pub(crate) accounts: OrdMap<Workload, Arc<str>>,
     down: BTreeSet<Workload>,
+    /// The changes that not everybody gets yet.
+    pub(crate) rollouts: Active,
     /// What could not be decoded, and why.
     undecodable: BTreeMap<Name, String>,
 }
@@ -67,6 +71,13 @@ impl State {
                 name,
                 up,
             } => self.liveness(namespace, name, up),
+            store::Change::Rollout { id, rollout } => {
+                match rollout.filter(|rollout| rollout.is_active()) {
+                    Some(rollout) => self.rollouts.insert(id, rollout),
+                    None => self.rollouts.remove(&id),
+                };
+                None
+            }
             store::Change::Undecodable(value) => {
                 warn!(%value, "skipping a value that cannot be decoded; what it replaced stays in force");
                 self.undecodable.insert(Name::of(&value), value.error);
@@ -82,6 +93,8 @@ impl State {
             .into_iter()
             .map(|value| (Name::of(&value), value.error))
             .collect();
+        let active = snapshot.rollouts.iter().filter(|it| it.is_active());
+        self.rollouts = active.map(|it| (it.id, it.clone())).collect();
         let named: BTreeSet<Key> = snapshot.objects.iter().map(|object| object.key()).collect();
         let gone: Vec<Key> = self
             .known

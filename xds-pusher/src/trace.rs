@@ -55,7 +55,8 @@ impl Write {
             carried: carried.unwrap_or_default(),
             changes: changes.len(),
             key: match changes {
-                [change] => changed(change),
+                // How it is delivered is written beside what is.
+                [change] | [change, Change::Rollout { .. }] => changed(change),
                 _ => None,
             },
         }
@@ -74,6 +75,7 @@ fn changed(change: &Change) -> Option<Key> {
             name.clone(),
         )),
         Change::Undecodable(value) => value.key.clone(),
+        Change::Rollout { .. } => None,
     }
 }
 

@@ -290,6 +290,9 @@ impl From<store::Error> for Status {
                 key,
                 format!("the object has been modified and is at resourceVersion {at}"),
             ),
+            store::Error::Moved { .. } => {
+                Self::new(StatusCode::CONFLICT, "Conflict", error.to_string())
+            }
             store::Error::Overtaken { .. } => {
                 Self::unavailable(format!("{error}, again and again; nothing was changed"))
             }

@@ -13,7 +13,7 @@ use model::{Key, Object};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{Expect, Op};
+use store::{Expect, Op, Plan};
 
 use super::admit::{Admitted, Place, admit};
 use super::patch::Patch;
@@ -25,10 +25,11 @@ use crate::app::App;
 use crate::condition;
 use crate::http::body::{self, Media};
 use crate::http::negotiate::Accept;
-use crate::http::query::{FieldValidation, Params, parse_resource_version};
+use crate::http::query::{FieldValidation, Params, invalid, parse_resource_version};
 use crate::http::status::{Result, Status};
 use crate::http::warning;
 use crate::identity::Caller;
+use crate::rollouts;
 
 /// Everything a mutating request says besides its target, and who says it.
 pub(crate) struct Ask {
@@ -39,6 +40,7 @@ pub(crate) struct Ask {
     headers: HeaderMap,
     dry_run: bool,
     validation: FieldValidation,
+    plan: Option<Plan>,
     body: Bytes,
 }
 
@@ -54,6 +56,7 @@ impl FromRequest<Arc<App>> for Ask {
             accept: Accept::of(&headers, &RENDERINGS)?,
             dry_run: params.dry_run()?,
             validation: params.field_validation()?,
+            plan: rollouts::plan(&params, &app.fresh_view().await)?,
             body: body::read(&headers, body, app.config.max_body_bytes).await?,
             app: app.clone(),
             caller: caller.expect("every request is given its caller"),
@@ -80,8 +83,16 @@ impl Ask {
         make: impl Fn(Option<&Object>) -> Result<Admitted>,
     ) -> Result<Response> {
         let author = self.caller.author(&format!("{verb} {key}"));
-        let (outcome, mut warnings) =
-            write::write(&self.app, key, precondition, self.dry_run, &author, make).await?;
+        let (outcome, mut warnings) = write::write(
+            &self.app,
+            key,
+            precondition,
+            self.dry_run,
+            &author,
+            self.plan.as_ref(),
+            make,
+        )
+        .await?;
         let code = if matches!(outcome, Outcome::Created(_)) {
             StatusCode::CREATED
         } else {
@@ -89,7 +100,8 @@ impl Ask {
         };
         let object = outcome.object();
         let found = self.app.fresh_view().await.analyse(object);
-        let status = condition::local(object, &found);
+        let delivery = self.app.delivery_of(key);
+        let status = condition::local(object, &found, delivery);
         let body = read::one(of, object, status, self.accept, &self.params)?;
         warnings.extend(found);
         let mut response = self.accept.respond(code, &body);
@@ -203,8 +215,10 @@ pub(crate) async fn delete(item: Item, ask: Ask) -> Result<Response> {
         preconditions.uid.as_deref(),
         dry_run,
         &author,
+        ask.plan.as_ref(),
     )
     .await?;
+    let (gone, told) = gone;
     let kind = item.key.kind;
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
@@ -212,7 +226,9 @@ pub(crate) async fn delete(item: Item, ask: Ask) -> Result<Response> {
             "name": gone.metadata.name, "group": kind.group(), "kind": kind.plural(), "uid": gone.metadata.uid,
         },
     });
-    Ok(ask.accept.respond(StatusCode::OK, &body))
+    let mut response = ask.accept.respond(StatusCode::OK, &body);
+    warning::add(response.headers_mut(), told.as_deref());
+    Ok(response)
 }
 
 /// How many resources one transaction deletes at most when a whole collection goes.
@@ -220,6 +236,10 @@ const DELETE_BATCH: usize = 100;
 
 pub(crate) async fn delete_collection(of: Collection, ask: Ask) -> Result<Response> {
     let dry_run = DeleteOptions::of(&ask)?.dry_run(&ask);
+    if let Some(value) = ask.params.get("gradual").filter(|value| *value != "false") {
+        let rule = "is not for the deletion of many: delete them by name";
+        return Err(invalid("gradual", value, rule));
+    }
     let selector = Selector::of(&ask.params)?;
     let found = read::collect(&ask.app, &of, &selector, &ask.params).await?;
     if !dry_run {
@@ -235,7 +255,8 @@ pub(crate) async fn delete_collection(of: Collection, ask: Ask) -> Result<Respon
                         expect: Expect::At(o.revision()?),
                     })
                 })
-                .collect();
+                .collect::<Vec<_>>();
+            rollouts::refuse_held(&ask.app, &ops, None).await?;
             ask.app.commit(ops, author.clone()).await?;
         }
     }

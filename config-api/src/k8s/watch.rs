@@ -226,7 +226,7 @@ impl Encoder {
                     self.put(out, "DELETED", &gone);
                 }
             }
-            Change::Liveness { .. } | Change::Undecodable(_) => {}
+            Change::Liveness { .. } | Change::Rollout { .. } | Change::Undecodable(_) => {}
         }
     }
 

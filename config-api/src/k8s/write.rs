@@ -6,12 +6,13 @@
 use jiff::Timestamp;
 use model::{Key, Metadata, Object, Revision};
 use serde_json::Value;
-use store::{Author, Expect, Op};
+use store::{Author, Expect, Op, Plan, Prior};
 
 use super::admit::Admitted;
 use crate::app::App;
 use crate::http::status::{Result, Status};
 use crate::ownership;
+use crate::rollouts;
 use crate::secrets::{self, Origin};
 
 /// What a write came to.
@@ -61,12 +62,16 @@ pub(crate) async fn write(
     precondition: Precondition,
     dry_run: bool,
     author: &Author,
+    plan: Option<&Plan>,
     make: impl Fn(Option<&Object>) -> Result<Admitted>,
 ) -> Result<(Outcome, Vec<String>)> {
     for _ in 0..ATTEMPTS {
         let Present { prior, expect } = present(app, key).await?;
         check(key, precondition, prior.as_ref())?;
-        let Admitted { object, warnings } = make(prior.as_ref())?;
+        let Admitted {
+            object,
+            mut warnings,
+        } = make(prior.as_ref())?;
         let object = secrets::settle(app, prior.as_ref(), object, Origin::Asked).await?;
         let outcome = next(prior.as_ref(), object)?;
         let change = ownership::Change {
@@ -76,16 +81,25 @@ pub(crate) async fn write(
             place: String::new(),
         };
         let guard = ownership::check(app, &[change]).await?;
-        if dry_run || matches!(outcome, Outcome::Unchanged(_)) {
+        if matches!(outcome, Outcome::Unchanged(_)) {
             return Ok((outcome, warnings));
         }
         let op = Op::Put {
             object: outcome.object().clone(),
             expect,
         };
-        let ops = guard.into_iter().chain([op]).collect();
+        let mut ops: Vec<Op> = guard.into_iter().chain([op]).collect();
+        rollouts::refuse_held(app, &ops, None).await?;
+        if dry_run {
+            return Ok((outcome, warnings));
+        }
+        ops.extend(begin(plan, author, key, prior));
         match app.commit(ops, author.clone()).await {
-            Ok(revision) => return Ok((at(outcome, revision), warnings)),
+            Ok(revision) => {
+                let told = plan.map(|plan| format!("{key} {}", rollouts::told(plan, revision)));
+                warnings.extend(told);
+                return Ok((at(outcome, revision), warnings));
+            }
             Err(store::Error::Conflict { .. }) => {}
             Err(store::Error::Overtaken { .. }) => drop(app.current_view().await?),
             Err(error) => return Err(error.into()),
@@ -97,7 +111,16 @@ pub(crate) async fn write(
     ))
 }
 
-/// Deletes it. Returns what was deleted.
+/// The record of a change that is delivered gradually.
+fn begin(plan: Option<&Plan>, author: &Author, key: &Key, before: Option<Object>) -> Option<Op> {
+    let prior = |plan| {
+        let key = key.clone();
+        rollouts::begin(plan, author, vec![Prior { key, before }])
+    };
+    plan.map(prior)
+}
+
+/// Deletes it. Returns what was deleted, and what is to be told of its delivery.
 pub(crate) async fn delete(
     app: &App,
     key: &Key,
@@ -105,7 +128,8 @@ pub(crate) async fn delete(
     uid: Option<&str>,
     dry_run: bool,
     author: &Author,
-) -> Result<Object> {
+    plan: Option<&Plan>,
+) -> Result<(Object, Option<String>)> {
     for _ in 0..ATTEMPTS {
         let Present { prior, expect } = present(app, key).await?;
         if expect == Expect::Absent {
@@ -117,21 +141,21 @@ pub(crate) async fn delete(
                 check_uid(key, uid, prior)?;
             }
         }
+        let mut ops = vec![Op::Delete {
+            key: key.clone(),
+            expect,
+        }];
+        rollouts::refuse_held(app, &ops, None).await?;
+        ops.extend(begin(plan, author, key, prior.clone()));
         let gone = prior.unwrap_or_else(|| unknown(key));
         if dry_run {
-            return Ok(gone);
+            return Ok((gone, None));
         }
-        match app
-            .commit(
-                vec![Op::Delete {
-                    key: key.clone(),
-                    expect,
-                }],
-                author.clone(),
-            )
-            .await
-        {
-            Ok(_) => return Ok(gone),
+        match app.commit(ops, author.clone()).await {
+            Ok(revision) => {
+                let told = plan.map(|plan| format!("{key} {}", rollouts::told(plan, revision)));
+                return Ok((gone, told));
+            }
             Err(store::Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }

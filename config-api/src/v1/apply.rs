@@ -23,6 +23,7 @@ use crate::http::status::Result;
 use crate::http::warning;
 use crate::identity::Caller;
 use crate::k8s::names;
+use crate::rollouts;
 
 pub(super) async fn apply(
     State(app): State<Arc<App>>,
@@ -35,9 +36,25 @@ pub(super) async fn apply(
     let dry_run = params.dry_run()?;
     let (steps, mut warnings) = read(&app, &params, &headers, request).await?;
     batch::permit(&caller, "apply", Role::Editor, &steps)?;
-    let done = batch::run(&app, &steps, dry_run, &caller.author("apply")).await?;
+    let plan = rollouts::plan(&params, &app.fresh_view().await)?;
+    let done = batch::run(
+        &app,
+        &steps,
+        dry_run,
+        &caller.author("apply"),
+        plan.as_ref(),
+    )
+    .await?;
     analyse(&app, &done, &mut warnings).await;
     let mut body = done.to_json(dry_run);
+    let changed = done.planned.iter().any(|it| it.result != "unchanged");
+    if let (Some(plan), true, false) = (&plan, changed, dry_run) {
+        warnings.push(format!(
+            "the change {}",
+            rollouts::told(plan, done.revision)
+        ));
+        body["gradual"] = json!(true);
+    }
     body["warnings"] = json!(warnings);
     let mut response = accept.respond(StatusCode::OK, &body);
     warning::add(response.headers_mut(), warnings.iter().map(String::as_str));
@@ -54,7 +71,7 @@ pub(super) async fn diff(
     let accept = Accept::of(&headers, &[])?;
     let (steps, mut warnings) = read(&app, &params, &headers, request).await?;
     batch::permit(&caller, "diff", Role::Viewer, &steps)?;
-    let done = batch::run(&app, &steps, true, &caller.author("diff")).await?;
+    let done = batch::run(&app, &steps, true, &caller.author("diff"), None).await?;
     analyse(&app, &done, &mut warnings).await;
     let Done { revision, planned } = done;
     let results: Vec<Value> = planned

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use futures::future::try_join_all;
 use model::{Key, Object, Revision};
 use serde_json::{Value, json};
-use store::{Author, Expect, Op};
+use store::{Author, Expect, Op, Plan, Prior};
+use uuid::Uuid;
 
 use crate::access::{Act, Role, What};
 use crate::app::App;
@@ -16,12 +17,13 @@ use crate::http::status::{Result, Status};
 use crate::identity::Caller;
 use crate::k8s::write::{self, Outcome, Precondition, Present};
 use crate::ownership;
+use crate::rollouts;
 use crate::secrets::{self, Origin};
 
 /// What a resource shall become.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "nearly every step is a Put")]
-pub(super) enum Step {
+pub(crate) enum Step {
     Put {
         object: Object,
         precondition: Precondition,
@@ -43,7 +45,7 @@ impl Step {
 
 /// What a step comes to.
 #[derive(Clone, Debug)]
-pub(super) struct Planned {
+pub(crate) struct Planned {
     pub(super) key: Key,
     pub(super) before: Option<Object>,
     pub(super) after: Option<Object>,
@@ -54,14 +56,14 @@ pub(super) struct Planned {
 
 /// A batch that was carried out, or would be.
 #[derive(Clone, Debug)]
-pub(super) struct Done {
-    pub(super) revision: Revision,
+pub(crate) struct Done {
+    pub(crate) revision: Revision,
     pub(super) planned: Vec<Planned>,
 }
 
 impl Done {
     /// What `/v1/apply` and `/v1/rollback` answer.
-    pub(super) fn to_json(&self, dry_run: bool) -> Value {
+    pub(crate) fn to_json(&self, dry_run: bool) -> Value {
         let results: Vec<Value> = self
             .planned
             .iter()
@@ -98,8 +100,45 @@ pub(super) fn permit(caller: &Caller, verb: &str, role: Role, steps: &[Step]) ->
 /// How often a batch is planned anew when others write meanwhile.
 const ATTEMPTS: usize = 8;
 
-/// Carries the steps out.
-pub(super) async fn run(app: &App, steps: &[Step], dry_run: bool, author: &Author) -> Result<Done> {
+/// What else is written with a batch.
+enum Record<'a> {
+    Nothing,
+    /// That it is delivered gradually.
+    Begins(&'a Plan),
+    /// That a rollout ends with it.
+    Ends(&'a Op, Uuid),
+}
+
+/// Carries the steps out; gradually, if there is a plan.
+pub(super) async fn run(
+    app: &App,
+    steps: &[Step],
+    dry_run: bool,
+    author: &Author,
+    plan: Option<&Plan>,
+) -> Result<Done> {
+    let record = plan.map_or(Record::Nothing, Record::Begins);
+    carry_out(app, steps, dry_run, author, &record).await
+}
+
+/// Carries out the steps that end a rollout, with the record of that.
+pub(crate) async fn run_with(
+    app: &App,
+    steps: &[Step],
+    author: &Author,
+    end: &Op,
+    rollout: Uuid,
+) -> Result<Done> {
+    carry_out(app, steps, false, author, &Record::Ends(end, rollout)).await
+}
+
+async fn carry_out(
+    app: &App,
+    steps: &[Step],
+    dry_run: bool,
+    author: &Author,
+    record: &Record<'_>,
+) -> Result<Done> {
     let mut seen = BTreeSet::new();
     if let Some(twice) = steps
         .iter()
@@ -118,6 +157,19 @@ pub(super) async fn run(app: &App, steps: &[Step], dry_run: bool, author: &Autho
             .map(|(index, planned)| planned.change(index))
             .collect();
         ops.extend(ownership::check(app, &changes).await?);
+        let own = match record {
+            Record::Ends(_, id) => Some(*id),
+            _ => None,
+        };
+        rollouts::refuse_held(app, &ops, own).await?;
+        match record {
+            Record::Begins(plan) if !ops.is_empty() => {
+                let priors = planned.iter().filter_map(Planned::prior).collect();
+                ops.push(rollouts::begin(plan, author, priors));
+            }
+            Record::Ends(op, _) => ops.push((*op).clone()),
+            _ => {}
+        }
         if dry_run || ops.is_empty() {
             return Ok(Done {
                 revision: app.store.revision().await?,
@@ -196,6 +248,13 @@ impl Planned {
             after: self.after.as_ref(),
             place: format!("items[{index}]."),
         }
+    }
+
+    fn prior(&self) -> Option<Prior> {
+        (self.result != "unchanged").then(|| Prior {
+            key: self.key.clone(),
+            before: self.before.clone(),
+        })
     }
 
     fn op(&self) -> Option<Op> {

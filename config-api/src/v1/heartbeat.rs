@@ -126,7 +126,7 @@ async fn register(
                 warnings: Vec::new(),
             })
         };
-        write::write(app, &key, Precondition::Any, false, &author, make).await?;
+        write::write(app, &key, Precondition::Any, false, &author, None, make).await?;
         app.fresh_view().await;
     }
     Ok(ttl)

@@ -183,7 +183,7 @@ pub(super) async fn rollback(
     let wanted: Rollback = body::parse("rollback", &headers, &bytes)?;
     let steps = wanted.steps(&app).await?;
     batch::permit(&caller, "rollback", Role::Editor, &steps)?;
-    let done = batch::run(&app, &steps, dry_run, &caller.author("rollback")).await?;
+    let done = batch::run(&app, &steps, dry_run, &caller.author("rollback"), None).await?;
     Ok(accept.respond(StatusCode::OK, &done.to_json(dry_run)))
 }
 

@@ -14,13 +14,20 @@ type Route = (
 );
 
 /// Every route of `/v1`.
-const ROUTES: [Route; 19] = [
+const ROUTES: [Route; 23] = [
     ("/v1/openapi.json", &["get"], "This document", &[], false),
     (
         "/v1/apply",
         &["post"],
         "Applies many documents, all or none",
-        &["dryRun", "fieldValidation", "namespace"],
+        &[
+            "dryRun",
+            "fieldValidation",
+            "namespace",
+            "gradual",
+            "rollback",
+            "deadline",
+        ],
         true,
     ),
     (
@@ -85,6 +92,34 @@ const ROUTES: [Route; 19] = [
         "The certificate authority; asks it for a rotation or a revocation",
         &[],
         true,
+    ),
+    (
+        "/v1/rollouts",
+        &["get"],
+        "Changes that are delivered gradually, and those that were",
+        &[],
+        false,
+    ),
+    (
+        "/v1/rollouts/{revision}/continue",
+        &["post"],
+        "Sends a change that is delivered gradually to everybody",
+        &[],
+        false,
+    ),
+    (
+        "/v1/rollouts/{revision}/abort",
+        &["post"],
+        "Takes a change back that is delivered gradually",
+        &[],
+        false,
+    ),
+    (
+        "/v1/rollouts/{revision}",
+        &["get"],
+        "Whether a revision has reached every connected proxy",
+        &["wait", "limit"],
+        false,
     ),
     ("/v1/proxies", &["get"], "Every connected proxy", &[], false),
     ("/v1/proxies/{id}", &["get"], "One proxy", &[], false),

@@ -143,3 +143,16 @@ pub(super) fn claim(text: &str) -> Result<(String, serde_json::Value), String> {
     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     Ok((name.to_owned(), value))
 }
+
+/// How many proxies get a change first: `true` for as many as the mesh says, `false` for all at once, or a number above 0.
+pub(super) fn gradual(text: &str) -> Result<String, String> {
+    let number = text.parse::<u32>().is_ok_and(|first| first > 0);
+    match text {
+        "true" | "false" => Ok(text.to_owned()),
+        _ if number => Ok(text.to_owned()),
+        _ => Err(
+            "must be how many proxies get it first, a whole number above 0, or true or false"
+                .into(),
+        ),
+    }
+}

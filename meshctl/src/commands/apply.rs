@@ -5,7 +5,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, wait};
 use crate::cli::{Apply, DryRun, Files, Form};
 use crate::client::Request;
 use crate::error::{Error, Exit};
@@ -19,9 +19,17 @@ pub(super) async fn run(context: &mut Context<'_>, apply: &Apply) -> Result<Exit
     if apply.dry_run.is_on() {
         request = request.with("dryRun", "All");
     }
+    request = request.maybe("gradual", apply.gradual.as_deref());
+    request = request.maybe("rollback", apply.rollback.then_some("true"));
+    let deadline = apply.deadline.map(|it| format!("{}ms", it.as_millis()));
+    request = request.maybe("deadline", deadline.as_deref());
     let answer = send(context, request, &documents).await?;
     report(context, &answer, apply.dry_run, apply.output)?;
-    Ok(Exit::Success)
+    if !apply.wait {
+        return Ok(Exit::Success);
+    }
+    let revision = text(&answer["revision"]);
+    wait::until_reached(context, &revision, apply.timeout, None).await
 }
 
 /// Tells what a transaction changed, or would change.

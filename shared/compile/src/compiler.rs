@@ -75,13 +75,16 @@ pub struct Counters {
     pub classes: u64,
 }
 
+#[derive(Clone)]
 struct ProxyState {
     proxy: Arc<Proxy>,
     class: ClassId,
     own: Layer,
 }
 
-/// The compiler.
+/// The compiler. A copy shares what it compiled and costs a walk over it: what a change would do is seen by applying it to a
+/// copy, whose proxies have the same ids.
+#[derive(Clone)]
 pub struct Compiler {
     world: World,
     memo: Memo<Weft>,
@@ -121,7 +124,7 @@ impl Compiler {
         }
     }
 
-    /// The mesh. A copy is cheap: what a change would do is shown by another compiler of a changed copy.
+    /// The mesh.
     pub fn mesh(&self) -> &Mesh {
         &self.world.mesh
     }
@@ -221,6 +224,11 @@ impl Compiler {
             .iter()
             .find(|(_, state)| &*state.proxy.id == node)
             .map(|(id, _)| *id)
+    }
+
+    /// The node id of a connected proxy.
+    pub fn node(&self, id: ProxyId) -> Option<&Arc<str>> {
+        self.proxies.get(&id).map(|state| &state.proxy.id)
     }
 
     /// The configuration of a connected proxy.

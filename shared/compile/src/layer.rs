@@ -25,7 +25,7 @@ pub(crate) enum Owner {
 }
 
 /// A layer.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Layer {
     snapshot: Snapshot,
     held: BTreeMap<Owner, Parts>,

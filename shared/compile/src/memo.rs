@@ -35,6 +35,7 @@ pub(crate) trait Program: Sized {
     fn compute(unit: &Self::Unit, reader: &mut Reader<'_, Self>) -> Self::Value;
 }
 
+#[derive(Clone)]
 struct Node<V> {
     value: V,
     facts: Box<[u32]>,
@@ -95,6 +96,16 @@ impl<P: Program> Default for Memo<P> {
             units: Slots::default(),
             facts: Slots::default(),
             runs: vec![0; P::RANKS],
+        }
+    }
+}
+
+impl<P: Program> Clone for Memo<P> {
+    fn clone(&self) -> Self {
+        Self {
+            units: self.units.clone(),
+            facts: self.facts.clone(),
+            runs: self.runs.clone(),
         }
     }
 }

@@ -62,6 +62,7 @@ pub(crate) enum Value {
 }
 
 /// What units are computed from.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) mesh: Mesh,
     /// The mesh's identities; they never change, so reading them is no dependency.

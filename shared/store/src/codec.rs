@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::keys::{Layout, Place};
 use crate::kv::KeyValue;
-use crate::{Author, ChangeRecord, Edit, Turn, Undecodable};
+use crate::{Author, ChangeRecord, Edit, Phase, Plan, Prior, Rollout, Turn, Undecodable};
 
 /// A resource as it is in etcd.
 #[derive(Serialize, Deserialize)]
@@ -48,6 +48,20 @@ struct StoredEdit {
     before: Option<Stored>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<Stored>,
+}
+
+/// A rollout as it is in etcd.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredRollout {
+    who: String,
+    started: String,
+    plan: Plan,
+    edits: Vec<StoredEdit>,
+    phase: Phase,
+    proxies: Vec<String>,
+    reason: String,
+    since: String,
 }
 
 /// The value to store for a resource.
@@ -131,16 +145,11 @@ pub(crate) fn decode_record(id: Uuid, kv: &KeyValue) -> Result<ChangeRecord, Und
         .edits
         .into_iter()
         .map(|edit| -> Result<Edit, String> {
-            let kind = Kind::ALL
-                .into_iter()
-                .find(|k| k.group() == edit.group && k.name() == edit.kind);
-            let kind =
-                kind.ok_or_else(|| format!("there is no kind {} in {}", edit.kind, edit.group))?;
+            let key = key_of(&edit)?;
             let mut after = edit.after.map(object).transpose()?;
             if let Some(after) = &mut after {
                 after.metadata.resource_version = Some(kv.created.to_string());
             }
-            let key = Key::new(kind, edit.namespace, edit.name);
             Ok(Edit {
                 key,
                 before: edit.before.map(object).transpose()?,
@@ -155,6 +164,68 @@ pub(crate) fn decode_record(id: Uuid, kv: &KeyValue) -> Result<ChangeRecord, Und
         edits: edits.collect::<Result<_, _>>().map_err(undecodable)?,
         liveness: stored.liveness,
     })
+}
+
+/// The value to store for a rollout.
+pub(crate) fn encode_rollout(rollout: &Rollout) -> Vec<u8> {
+    let edits = rollout.priors.iter().map(|prior| StoredEdit {
+        kind: prior.key.kind.name().into(),
+        group: prior.key.kind.group().into(),
+        namespace: prior.key.namespace.to_string(),
+        name: prior.key.name.to_string(),
+        before: prior.before.as_ref().map(recorded),
+        after: None,
+    });
+    let stored = StoredRollout {
+        who: rollout.who.clone(),
+        started: rollout.started.clone(),
+        plan: rollout.plan.clone(),
+        edits: edits.collect(),
+        phase: rollout.phase,
+        proxies: rollout.proxies.clone(),
+        reason: rollout.reason.clone(),
+        since: rollout.since.clone(),
+    };
+    serde_json::to_vec(&stored).expect("JSON values and strings always serialize")
+}
+
+/// The rollout of this id.
+pub(crate) fn decode_rollout(id: Uuid, kv: &KeyValue) -> Result<Rollout, Undecodable> {
+    let undecodable = |error: String| Undecodable {
+        etcd_key: kv.key.clone(),
+        key: None,
+        revision: Revision(kv.modified),
+        error,
+    };
+    let stored: StoredRollout =
+        serde_json::from_slice(&kv.value).map_err(|e| undecodable(e.to_string()))?;
+    let priors = stored.edits.into_iter().map(|edit| {
+        let key = key_of(&edit)?;
+        let before = edit.before.map(object).transpose()?;
+        Ok(Prior { key, before })
+    });
+    let priors = priors.collect::<Result<_, String>>().map_err(undecodable)?;
+    Ok(Rollout {
+        id,
+        revision: Revision(kv.created),
+        written: Revision(kv.modified),
+        who: stored.who,
+        started: stored.started,
+        plan: stored.plan,
+        priors,
+        phase: stored.phase,
+        proxies: stored.proxies,
+        reason: stored.reason,
+        since: stored.since,
+    })
+}
+
+fn key_of(edit: &StoredEdit) -> Result<Key, String> {
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|k| k.group() == edit.group && k.name() == edit.kind);
+    let kind = kind.ok_or_else(|| format!("there is no kind {} in {}", edit.kind, edit.group))?;
+    Ok(Key::new(kind, edit.namespace.as_str(), edit.name.as_str()))
 }
 
 /// Only the author of a change record.

@@ -34,6 +34,8 @@ pub(crate) enum Place {
     Record,
     /// A workload's liveness.
     Liveness { namespace: Arc<str>, name: Arc<str> },
+    /// The record of a rollout.
+    Rollout(Uuid),
     /// The epoch.
     Epoch,
     /// Something else under the root, or outside of it.
@@ -121,6 +123,14 @@ impl Layout {
         format!("{}/liveness/{namespace}/{name}", self.root)
     }
 
+    pub(crate) fn rollouts(&self) -> Span {
+        under(format!("{}/rollouts/", self.root))
+    }
+
+    pub(crate) fn rollout(&self, id: Uuid) -> String {
+        format!("{}/rollouts/{id}", self.root)
+    }
+
     pub(crate) fn epoch(&self) -> String {
         format!("{}/epoch", self.root)
     }
@@ -146,6 +156,7 @@ impl Layout {
                     name: name.into(),
                 }
             }
+            ["rollouts", id] => id.parse().map_or(Place::Other, Place::Rollout),
             ["epoch"] => Place::Epoch,
             _ => Place::Other,
         }

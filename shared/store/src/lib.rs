@@ -21,6 +21,7 @@ mod leader;
 mod members;
 pub mod memory;
 pub mod rendezvous;
+mod rollout;
 mod sets;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -33,5 +34,6 @@ mod watch;
 pub use keyspace::Keyspace;
 pub use kv::Limits;
 pub use members::follow_members;
+pub use rollout::{Phase, Plan, Prior, Rollout};
 pub use types::*;
 pub use vault::{Area, Entries, Entry, Fence, Leadership, Vault, VaultError, VaultOp};

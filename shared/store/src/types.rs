@@ -10,6 +10,8 @@ use futures::future::BoxFuture;
 use model::{Key, Kind, Object, Revision};
 use serde::{Deserialize, Serialize};
 
+use crate::Rollout;
+
 /// What a write demands of the resource's present state; a mismatch fails the whole batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
@@ -31,6 +33,11 @@ pub enum Op {
     Put { object: Object, expect: Expect },
     /// Delete.
     Delete { key: Key, expect: Expect },
+    /// Write the record of a rollout: with the change that it is about, or when it comes into another phase. The revisions
+    /// in it are ignored.
+    Rollout { rollout: Rollout, expect: Expect },
+    /// Forget a rollout that was last written at a revision.
+    Forget { id: uuid::Uuid, expect: Revision },
     /// Demand that no resource of a kind was written after a revision: what was decided over all of them still holds.
     /// Deletions do not count.
     Guard { kind: Kind, since: Revision },
@@ -131,6 +138,11 @@ pub enum Change {
         name: Arc<str>,
         up: bool,
     },
+    /// A rollout began, came into another phase, or (`None`) was forgotten.
+    Rollout {
+        id: uuid::Uuid,
+        rollout: Option<Arc<Rollout>>,
+    },
     /// A value that could not be decoded: reported, otherwise skipped. What was there before stays in force.
     Undecodable(Undecodable),
 }
@@ -164,6 +176,8 @@ pub struct Snapshot {
     pub objects: Vec<Arc<Object>>,
     /// The workloads that are recorded as down: (namespace, name). Empty where the scope is one kind.
     pub down: Vec<(Arc<str>, Arc<str>)>,
+    /// The rollouts that are on record, oldest first. Empty where the scope is one kind.
+    pub rollouts: Vec<Arc<Rollout>>,
     /// Values that could not be decoded. A watcher that holds an older, valid value of one keeps it.
     pub undecodable: Vec<Undecodable>,
 }
@@ -217,6 +231,9 @@ pub enum Error {
     /// What was decided over a kind no longer holds, see [`Op::Guard`].
     #[error("a {kind} was written after revision {since}")]
     Overtaken { kind: Kind, since: Revision },
+    /// A rollout is not in the phase it was thought to be in.
+    #[error("the rollout {id} has moved on")]
+    Moved { id: uuid::Uuid },
     /// The batch writes the same resource twice.
     #[error("{key} is written twice in one batch")]
     Duplicate { key: Key },

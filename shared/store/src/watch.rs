@@ -216,6 +216,7 @@ impl<K: Kv> Follower<K> {
             .await?;
         if self.scope.kind.is_none() {
             self.load_span(layout.downs(), &mut snapshot).await?;
+            self.load_span(layout.rollouts(), &mut snapshot).await?;
         }
         Ok(snapshot)
     }
@@ -232,9 +233,19 @@ impl<K: Kv> Follower<K> {
                 snapshot.revision = Revision(ranged.revision);
             }
             for kv in &ranged.kvs {
-                if let Place::Liveness { namespace, name } = self.store.layout.place(&kv.key) {
-                    snapshot.down.push((namespace, name));
-                    continue;
+                match self.store.layout.place(&kv.key) {
+                    Place::Liveness { namespace, name } => {
+                        snapshot.down.push((namespace, name));
+                        continue;
+                    }
+                    Place::Rollout(id) => {
+                        match codec::decode_rollout(id, kv) {
+                            Ok(rollout) => snapshot.rollouts.push(Arc::new(rollout)),
+                            Err(undecodable) => snapshot.undecodable.push(undecodable),
+                        }
+                        continue;
+                    }
+                    _ => {}
                 }
                 match codec::decode(&self.store.layout, kv) {
                     Ok(object) => snapshot.objects.push(Arc::new(object)),
@@ -273,6 +284,16 @@ fn event(layout: &Layout, batch: Batch) -> Event {
                 Some(author) => authors.push(author),
                 None => tracing::warn!(key = event.kv.key, "a change record cannot be decoded"),
             },
+            Place::Rollout(id) if event.deleted => {
+                changes.push(Change::Rollout { id, rollout: None });
+            }
+            Place::Rollout(id) => changes.push(match codec::decode_rollout(id, &event.kv) {
+                Ok(rollout) => Change::Rollout {
+                    id,
+                    rollout: Some(Arc::new(rollout)),
+                },
+                Err(undecodable) => Change::Undecodable(undecodable),
+            }),
             Place::Record | Place::Epoch | Place::Other => {}
         }
     }

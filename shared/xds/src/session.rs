@@ -13,6 +13,7 @@ mod gate;
 mod launch;
 mod names;
 mod plan;
+mod progress;
 mod request;
 mod response;
 mod state;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
+pub use self::progress::Progress;
 pub use self::response::Response;
 use self::state::TypeState;
 use crate::{Resource, ResourceType, Snapshot};
@@ -187,6 +189,8 @@ pub struct Session {
     target: Option<Arc<Snapshot>>,
     nothing: Arc<Snapshot>,
     types: [TypeState; ResourceType::COUNT],
+    /// The newest snapshot that the client was seen to have answered, and how far it was with it.
+    seen: Option<(Arc<Snapshot>, Progress)>,
     /// Clusters that are kept for their users, and since when.
     leaving: BTreeMap<Arc<str>, Instant>,
     nonces: u64,
@@ -206,6 +210,7 @@ impl Session {
             target: None,
             types: std::array::from_fn(|_| TypeState::new(nothing.clone())),
             nothing,
+            seen: None,
             leaving: BTreeMap::new(),
             nonces: 0,
             events: Vec::new(),

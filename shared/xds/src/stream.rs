@@ -184,6 +184,7 @@ impl<R: AnyRequest> Stream<R> {
             let response = self.session.poll(Instant::now());
             self.events();
             let Some(response) = response else {
+                self.progress();
                 return Ok(());
             };
             debug!(
@@ -194,6 +195,14 @@ impl<R: AnyRequest> Stream<R> {
             self.shared.callbacks.on_response(&self.info, &response);
             self.shared.streams.sent(self.info.id, &response);
             drop(room.send(Ok(Frame(response.into_chunks()))));
+        }
+    }
+
+    /// Notes how far the client is with the newest snapshot.
+    fn progress(&mut self) {
+        if let Some((snapshot, progress)) = self.session.progressed() {
+            let (id, now) = (self.info.id, Instant::now());
+            self.shared.streams.progressed(id, snapshot, progress, now);
         }
     }
 

@@ -2,17 +2,22 @@
 //!
 //! *Invariant:* a status is a copy; reading it never holds a stream up.
 
+mod history;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use tokio::sync::watch;
 use tonic::Status;
 
 use crate::callbacks::StreamInfo;
-use crate::session::{Event, Response};
+use crate::session::{Event, Progress, Response};
 use crate::{ResourceType, Snapshot, Snapshots};
+
+use history::History;
 
 /// What is known of one type on one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +51,38 @@ pub struct StreamStatus {
     pub revision: Option<i64>,
     /// By type, those that it subscribed to.
     pub types: BTreeMap<ResourceType, TypeStatus>,
+    /// How far the client is with its newest snapshot.
+    pub progress: Progress,
+    /// The newest revision of which it ACKed everything.
+    acked: Option<i64>,
+    warm: History,
+}
+
+impl StreamStatus {
+    /// How far the client is with a revision, and since when it has been [`Progress::Warm`] with it. `published` says that
+    /// its newest snapshot holds everything up to that revision, whatever revision it is of: a change that is none for this
+    /// client gives it no new one.
+    pub fn at(&self, revision: i64, published: bool) -> (Progress, Option<Instant>) {
+        let since = self.warm.since(revision);
+        let last = || {
+            let warm = published && self.progress == Progress::Warm;
+            warm.then(|| self.warm.last()).flatten()
+        };
+        if let Some(since) = since.or_else(last) {
+            return (Progress::Warm, Some(since));
+        }
+        let newest = if published {
+            self.progress
+        } else {
+            Progress::Behind
+        };
+        let acked = self.acked.is_some_and(|acked| acked >= revision);
+        let progress = newest.max(match acked {
+            true => Progress::Acked,
+            false => Progress::Behind,
+        });
+        (progress, None)
+    }
 }
 
 struct Entry {
@@ -53,6 +90,9 @@ struct Entry {
     types: BTreeMap<ResourceType, TypeStatus>,
     snapshots: Option<Snapshots>,
     close: watch::Sender<Option<Status>>,
+    /// The newest snapshot that the client answered, and how far it was with it.
+    answered: Option<(Arc<Snapshot>, Progress)>,
+    warm: History,
 }
 
 /// The open streams of a server. Cheap to clone.
@@ -136,6 +176,8 @@ impl Streams {
             snapshots: None,
             close,
             stream,
+            answered: None,
+            warm: History::default(),
         };
         self.open().insert(entry.stream.id, entry);
         closed
@@ -197,6 +239,21 @@ impl Streams {
         }
     }
 
+    pub(crate) fn progressed(
+        &self,
+        id: u64,
+        snapshot: Arc<Snapshot>,
+        progress: Progress,
+        now: Instant,
+    ) {
+        if let Some(entry) = self.open().get_mut(&id) {
+            if progress == Progress::Warm {
+                entry.warm.reached(snapshot.revision(), now);
+            }
+            entry.answered = Some((snapshot, progress));
+        }
+    }
+
     fn change(&self, id: u64, ty: ResourceType, change: impl FnOnce(&mut TypeStatus)) {
         if let Some(entry) = self.open().get_mut(&id) {
             change(entry.types.entry(ty).or_default());
@@ -220,10 +277,19 @@ impl Entry {
                     .retain(|name, (version, _)| wanted(name).as_ref() == Some(version));
             }
         }
+        let progress = match (&self.answered, &snapshot) {
+            (Some((answered, progress)), Some(newest)) if Arc::ptr_eq(answered, newest) => {
+                *progress
+            }
+            _ => Progress::Behind,
+        };
         StreamStatus {
             stream: self.stream.clone(),
             revision: snapshot.map(|snapshot| snapshot.revision()),
             types,
+            progress,
+            acked: self.answered.as_ref().map(|(it, _)| it.revision()),
+            warm: self.warm.clone(),
         }
     }
 }

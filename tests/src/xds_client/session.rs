@@ -87,7 +87,7 @@ impl Session {
             self.count(ty, resources.len(), 0, response.encoded_len());
             self.newest
                 .insert(ty, (response.version_info.clone(), response.nonce.clone()));
-            let Some(nacked) = self.react(ty, resources.len()).await else {
+            let Some(nacked) = self.react(ty, &resources).await else {
                 continue;
             };
             let mut difference = Difference::default();
@@ -132,7 +132,7 @@ impl Session {
                 .collect();
             let removed = &response.removed_resources;
             self.count(ty, bodies.len(), removed.len(), response.encoded_len());
-            let Some(nacked) = self.react(ty, bodies.len()).await else {
+            let Some(nacked) = self.react(ty, &bodies).await else {
                 continue;
             };
             let mut difference = Difference::default();
@@ -220,16 +220,25 @@ impl Session {
     }
 
     /// Waits if it is slow; whether it refuses, or `None` if it says nothing at all.
-    async fn react(&self, ty: Type, resources: usize) -> Option<bool> {
-        match self.reaction {
+    async fn react(&self, ty: Type, resources: &[&[u8]]) -> Option<bool> {
+        let refused = match self.reaction {
             Reaction::Ack => Some(false),
-            Reaction::Nack(refused) => Some(refused == ty && resources > 0),
+            Reaction::Nack(refused) => Some(refused == ty && !resources.is_empty()),
+            Reaction::Poisoned(text) => {
+                let poison = text.as_bytes();
+                let has = |body: &&[u8]| body.windows(poison.len()).any(|it| it == poison);
+                Some(resources.iter().any(has))
+            }
             Reaction::Silent => None,
             Reaction::Slow(pause) => {
                 tokio::time::sleep(pause).await;
                 Some(false)
             }
+        };
+        if refused == Some(true) {
+            self.publish.send_modify(|state| state.refused += 1);
         }
+        refused
     }
 
     fn sotw_request(&self, ty: Type, nacked: bool) -> DiscoveryRequest {

@@ -16,7 +16,7 @@ use crate::unit::{ClassId, Unit, Value};
 use crate::{Proxy, Role};
 
 /// A class that is in use.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct ClassState {
     pub(super) layer: Layer,
     domains: Arc<BTreeSet<Arc<str>>>,

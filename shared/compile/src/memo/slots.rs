@@ -6,6 +6,7 @@ use std::hash::Hash;
 use foldhash::fast::RandomState;
 
 /// Keys with values, addressed by number. Numbers of removed keys are used again.
+#[derive(Clone)]
 pub(super) struct Slots<K, V> {
     ids: HashMap<K, u32, RandomState>,
     slots: Vec<Option<(K, V)>>,

@@ -102,6 +102,20 @@ pub struct MeshConfig {
     pub federated_trust_domains: Vec<FederatedTrustDomain>,
     /// Whether bundles may be fetched from anywhere, loopback and link-local addresses too. Weft's own.
     pub allow_local_bundle_endpoints: bool,
+    /// How changes are delivered that do not say: to a few proxies first. Weft's own.
+    pub gradual_delivery: Option<GradualDelivery>,
+}
+
+/// To a few proxies first, and to all others when these run it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GradualDelivery {
+    /// How many proxies get a change first; 1 by default.
+    pub first: Option<u32>,
+    /// Whether a change is taken back that one of them refuses, or does not run in time; otherwise it stops there.
+    pub rollback: bool,
+    /// How long they have to run it; 60 s by default.
+    pub deadline: Option<Duration>,
 }
 
 impl MeshConfig {

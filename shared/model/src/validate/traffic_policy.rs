@@ -343,6 +343,15 @@ pub(super) fn mesh_config(spec: &MeshConfig, path: &Path, findings: &mut Finding
         locality(setting, &path.at("localityLbSetting"), findings);
     }
     request_authentication::providers(&spec.extension_providers, path, findings);
+    if let Some(gradual) = &spec.gradual_delivery {
+        let path = path.at("gradualDelivery");
+        let rule = "must be 1 or more: so many proxies get a change first";
+        findings.ensure(gradual.first != Some(0), &path.at("first"), rule);
+        let long = |it: Duration| it.0 >= std::time::Duration::from_secs(1);
+        let rule = "must be 1s or more: so long the first proxies have to run a change";
+        let path = path.at("deadline");
+        findings.ensure(gradual.deadline.is_none_or(long), &path, rule);
+    }
     for (path, host) in path.each("allowedJwksHosts", &spec.allowed_jwks_hosts) {
         findings.rule(&path, names::wildcard_host(host));
     }

@@ -28,8 +28,10 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) txn: Txn,
-    /// The resources behind `txn.expect`; its last entry is the record's and has none.
+    /// The resources behind the first of `txn.expect`; its last entry is the record's and has none.
     keys: Vec<Key>,
+    /// The rollouts behind those in between.
+    rollouts: Vec<Uuid>,
     guards: Vec<(Kind, Revision)>,
 }
 
@@ -56,6 +58,14 @@ impl Batch {
                 } => {
                     let key = Key::new(Kind::WorkloadEntry, namespace.clone(), name.clone());
                     (key, layout.down(namespace, name))
+                }
+                Op::Rollout { rollout, .. } => {
+                    etcd_keys.push(layout.rollout(rollout.id));
+                    continue;
+                }
+                Op::Forget { id, .. } => {
+                    etcd_keys.push(layout.rollout(*id));
+                    continue;
                 }
                 Op::Guard { .. } => continue,
             };
@@ -115,11 +125,33 @@ impl Batch {
             liveness: Vec::new(),
         };
         let mut txn = Txn::default();
+        let mut rollouts = Vec::new();
         for ((op, etcd_key), prior) in self.ops.into_iter().zip(self.etcd_keys).zip(priors) {
             let (key, expect, after) = match op {
                 Op::Put { object, expect } => (object.key(), expect, Some(object)),
                 Op::Delete { key, expect } => (key, expect, None),
                 Op::Guard { .. } => continue,
+                Op::Rollout { rollout, expect } => {
+                    let expected = revision_of(expect);
+                    if prior.as_ref().map_or(0, |kv| kv.modified) != expected {
+                        return Err(Error::Moved { id: rollout.id });
+                    }
+                    rollouts.push((rollout.id, etcd_key.clone(), expected));
+                    txn.writes.push(Write::Put {
+                        key: etcd_key,
+                        value: codec::encode_rollout(&rollout),
+                        lease: None,
+                    });
+                    continue;
+                }
+                Op::Forget { id, expect } => {
+                    if prior.as_ref().map_or(0, |kv| kv.modified) != expect.0 {
+                        return Err(Error::Moved { id });
+                    }
+                    rollouts.push((id, etcd_key.clone(), expect.0));
+                    txn.writes.push(Write::Delete { key: etcd_key });
+                    continue;
+                }
                 Op::Liveness {
                     namespace,
                     name,
@@ -171,6 +203,11 @@ impl Batch {
             return Ok(None);
         }
         let keys = record.edits.iter().map(|edit| edit.key.clone()).collect();
+        let mut moved = Vec::new();
+        for (id, etcd_key, expected) in rollouts {
+            txn.expect.push((etcd_key, expected));
+            moved.push(id);
+        }
         for (kind, since) in &self.guards {
             let every = Scope {
                 kind: Some(*kind),
@@ -187,8 +224,17 @@ impl Batch {
         Ok(Some(Sent {
             txn,
             keys,
+            rollouts: moved,
             guards: self.guards,
         }))
+    }
+}
+
+/// What etcd compares with.
+fn revision_of(expect: Expect) -> i64 {
+    match expect {
+        Expect::Absent => 0,
+        Expect::At(revision) => revision.0,
     }
 }
 
@@ -248,6 +294,11 @@ impl Sent {
             .zip(expected.zip(actual))
             .find(|(_, (expected, actual))| expected != actual);
         let Some((key, (_, &actual))) = conflict else {
+            let pairs = self.txn.expect.iter().zip(actual).skip(self.keys.len());
+            let mut moved = self.rollouts.iter().zip(pairs);
+            if let Some((&id, _)) = moved.find(|(_, ((_, expected), actual))| expected != *actual) {
+                return Err(Error::Moved { id });
+            }
             if let Some(&(kind, since)) = self.guards.first() {
                 return Err(Error::Overtaken { kind, since });
             }

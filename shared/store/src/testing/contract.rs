@@ -22,6 +22,7 @@ pub mod losses;
 pub mod membership;
 pub mod offices;
 pub mod records;
+pub mod rollouts;
 pub mod vaults;
 
 /// A store under test, and how to break it.
@@ -71,6 +72,7 @@ macro_rules! contract_suite {
                 a_new_epoch_relists, a_watch_may_begin_while_the_store_is_away, calls_fail_while_the_store_is_away;
             records: history_is_newest_first, history_is_paged, history_is_pruned_by_age, secrets_are_not_recorded,
                 the_last_commit_is_known, the_epoch_is_stable;
+            rollouts: a_rollout_is_seen_with_its_change, of_two_who_move_a_rollout_one_does;
             membership: members_come_and_go, a_member_registers_other_addresses, a_member_that_falls_silent_expires, a_lost_lease_is_renewed,
                 nobody_leaves_because_the_store_is_away;
             vaults: a_value_is_written_once_replaced_and_deleted, values_are_written_all_or_none, areas_are_apart,

@@ -131,6 +131,9 @@ fn providers_and_hosts_of_keys_are_told_too() {
         (http("pathPrefix", json!("check")), &at("pathPrefix"), "\"check\"", "slash"),
         (http("statusOnError", json!("200")), &at("statusOnError"), "\"200\"", "400 to 599"),
         (http("includeRequestBodyInCheck", json!({})), &at("includeRequestBodyInCheck.maxRequestBytes"), "", "at least 1"),
+        (json!({"gradualDelivery": {"first": 2, "rollback": true, "deadline": "30s"}}), "", "", ""),
+        (json!({"gradualDelivery": {"first": 0}}), ".gradualDelivery.first", "0", "1 or more"),
+        (json!({"gradualDelivery": {"deadline": "10ms"}}), ".gradualDelivery.deadline", "\"10ms\"", "1s or more"),
         (json!({"pathNormalization": {"normalization": "SOME"}}), ".pathNormalization.normalization", "\"SOME\"", "BASE"),
     ]);
 }
