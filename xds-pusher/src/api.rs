@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response, Status};
 use xds::{ResourceType, StreamStatus};
 
+use crate::admit::Admission;
 use crate::mesh::{Command, Sides};
 use crate::observe::acronym;
 use crate::pass::Passing;
@@ -40,6 +41,8 @@ pub(crate) struct Service {
     pub(crate) mesh: mpsc::Sender<Command>,
     pub(crate) shards: Shards,
     pub(crate) passing: Passing,
+    pub(crate) admission: Admission,
+    pub(crate) epoch: watch::Receiver<String>,
 }
 
 impl Service {
@@ -51,8 +54,8 @@ impl Service {
             watching: *self.watching.borrow(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             passed_streams: u32::try_from(self.passing.len()).unwrap_or(u32::MAX),
-            queued: 0,
-            epoch: String::new(),
+            queued: u32::try_from(self.admission.waiting()).unwrap_or(u32::MAX),
+            epoch: self.epoch.borrow().clone(),
         }
     }
 

@@ -36,6 +36,12 @@ pub struct Config {
     /// How long a membership survives a replica that is gone, in seconds
     #[arg(long, env = "WEFT_MEMBER_TTL", default_value = "5", value_parser = seconds)]
     pub member_ttl: Duration,
+    /// How many new streams are brought up to date at a time; the others wait for their turn
+    #[arg(long, env = "WEFT_ADMIT_AT_ONCE", default_value = "64", value_parser = clap::value_parser!(u16).range(1..))]
+    pub admit_at_once: u16,
+    /// How many new streams may wait before those that another replica can take are told to try again
+    #[arg(long, env = "WEFT_ADMISSION_QUEUE", default_value = "1000", value_parser = clap::value_parser!(u16).range(1..))]
+    pub admission_queue: u16,
     /// Over how many seconds streams are spread that move to another replica when replicas come or go
     #[arg(long, env = "WEFT_REBALANCE_PERIOD", default_value = "10", value_parser = seconds)]
     pub rebalance_period: Duration,

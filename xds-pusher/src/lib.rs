@@ -5,6 +5,7 @@
 //!
 //! *Invariant:* nothing here decides what an Envoy gets or when.
 
+mod admit;
 mod api;
 mod config;
 mod freshness;
@@ -38,6 +39,7 @@ use tracing::info;
 
 pub use config::Config;
 
+use crate::admit::Admission;
 use crate::freshness::Freshness;
 use crate::guard::Guard;
 use crate::link::{Links, Transport};
@@ -152,16 +154,6 @@ pub async fn run<S: Store + Vault>(
     let (tell, told) = mpsc::unbounded_channel();
     let tell = (!config.insecure_plaintext_xds).then_some(tell);
     let (tracer, heard) = trace::Tracer::new().unzip();
-    let mesh = Mesh::new(
-        compiler,
-        Freshness::new(store.clone()),
-        &health,
-        tell.clone(),
-        tracer.clone(),
-    );
-    let revision = mesh.revision();
-    let (commands, inbox) = mpsc::channel(COMMANDS);
-
     // Who is told to stop drains first, and everything goes on while it does.
     let end = CancellationToken::new();
     let mut tasks = Tasks::new(end.clone());
@@ -170,17 +162,47 @@ pub async fn run<S: Store + Vault>(
         "members",
         store::follow_members(store.clone(), SERVICE, publish),
     );
-    let shards = Shards {
-        own: instance.as_str().into(),
-        members: members.clone(),
-    };
-    let passing = Passing::default();
-    let (own, guard) = if config.insecure_plaintext_xds {
-        (None, None)
+    let own = if config.insecure_plaintext_xds {
+        None
     } else {
         let flags = &config.identity;
         let credential = flags.credential().map_err(RunError::Credential)?;
-        let own = Own::keep(flags, credential, &store, &vault, &mut tasks, &health)?;
+        Some(Own::keep(
+            flags, credential, &store, &vault, &mut tasks, &health,
+        )?)
+    };
+    let transport = match &own {
+        None => Transport::Plaintext,
+        Some(own) => {
+            let pusher = config.identity.service(SERVICE)?.id();
+            Transport::Mutual(own.current.clone(), pusher)
+        }
+    };
+    let links = Arc::new(Links::new(transport, members.clone()));
+    let shards = Shards {
+        own: instance.as_str().into(),
+        members,
+    };
+    let (publish_epoch, epoch) = watch::channel(String::new());
+    let peers = freshness::Peers {
+        shards: shards.clone(),
+        links: links.clone(),
+        epoch: epoch.clone(),
+    };
+    let mesh = Mesh::new(
+        compiler,
+        Freshness::new(store.clone(), peers),
+        &health,
+        tell.clone(),
+        tracer.clone(),
+    );
+    let revision = mesh.revision();
+    tasks.spawn_until_shutdown(
+        "epoch",
+        freshness::follow_epoch(store.clone(), revision.clone(), publish_epoch),
+    );
+    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let guard = own.is_some().then(|| {
         let (publish, credentials) = watch::channel(None);
         let check = health.check("credentials", "not read yet");
         tasks.spawn_until_shutdown(
@@ -193,22 +215,15 @@ pub async fn run<S: Store + Vault>(
             told,
         };
         tasks.spawn_until_shutdown("modes", keeper.keep());
-        let pusher = config.identity.service(SERVICE)?.id();
-        let guard = Guard {
+        Guard {
             trust_domain: config.identity.trust_domain.clone(),
             system_namespace: config.identity.system_namespace.as_str().into(),
             accounts: mesh.accounts(),
             credentials,
-        };
-        (Some(own), Some((guard, pusher)))
-    };
-    let (guard, transport) = match (guard, &own) {
-        (Some((guard, pusher)), Some(own)) => {
-            (Some(guard), Transport::Mutual(own.current.clone(), pusher))
         }
-        _ => (None, Transport::Plaintext),
-    };
-    let links = Arc::new(Links::new(transport, members));
+    });
+    let passing = Passing::default();
+    let admission = Admission::new(config.admit_at_once.into(), config.admission_queue.into());
     let source = Arc::new(MeshSource {
         mesh: commands.clone(),
         guard: guard.clone(),
@@ -230,6 +245,8 @@ pub async fn run<S: Store + Vault>(
         mesh: commands,
         shards: shards.clone(),
         passing: passing.clone(),
+        admission: admission.clone(),
+        epoch,
     };
     let able = serve::able(mesh.accounts(), &guard, &own);
 
@@ -296,6 +313,8 @@ pub async fn run<S: Store + Vault>(
         links,
         guard: guard.clone(),
         passing: passing.clone(),
+        admission,
+        room: Arc::default(),
     };
     let routes = routes(&server, service, guard, pass, &health);
     let streams = server.streams().clone();

@@ -26,8 +26,9 @@ use crate::state::State;
 use crate::trace::{self, Expected, Tracer, Write};
 use crate::views::Views;
 
-/// How long a stream waits for a state as new as the store's when it opened; then it is served what there is.
-const CATCH_UP: Duration = Duration::from_secs(2);
+/// How long a stream waits to learn how new a state it needs; then it is served what there is. A state that is too old by
+/// what was learned is never served: the stream waits, and ends when the server's patience does.
+const LEARN: Duration = Duration::from_secs(4);
 /// How many events are merged into one compilation when they come faster than they are compiled.
 const BATCH: usize = 1024;
 
@@ -56,7 +57,7 @@ pub(crate) struct Sides {
 struct Held {
     /// The revision to reach, once it is known.
     fresh: Option<Revision>,
-    /// When patience ends.
+    /// When it is served without knowing.
     until: Instant,
 }
 
@@ -158,7 +159,8 @@ impl Mesh {
     ) {
         let mut events = watch.ready_chunks(BATCH);
         loop {
-            let release = self.held.values().map(|held| held.until).min();
+            let unknown = self.held.values().filter(|held| held.fresh.is_none());
+            let release = unknown.map(|held| held.until).min();
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
@@ -331,7 +333,7 @@ impl Mesh {
             floor: Revision::default(),
         };
         self.subscribers.insert(id, subscriber);
-        let (fresh, until) = (None, Instant::now() + CATCH_UP);
+        let (fresh, until) = (None, Instant::now() + LEARN);
         self.held.insert(id, Held { fresh, until });
         let freshness = self.freshness.clone();
         self.turns.push(Box::pin(
@@ -366,8 +368,9 @@ impl Mesh {
             return;
         }
         let revision = *self.revision.borrow();
-        let due = |_: &ProxyId, held: &mut Held| {
-            held.until <= now || held.fresh.is_some_and(|fresh| fresh <= revision)
+        let due = |_: &ProxyId, held: &mut Held| match held.fresh {
+            Some(fresh) => fresh <= revision,
+            None => held.until <= now,
         };
         let due: Vec<ProxyId> = self.held.extract_if(due).map(|(id, _)| id).collect();
         for id in due {

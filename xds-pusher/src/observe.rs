@@ -4,6 +4,7 @@ use metrics::{counter, gauge};
 use xds::session::Event;
 use xds::{Callbacks, Request, ResourceType, StreamInfo};
 
+use crate::admit::Turn;
 use crate::modes::{Tell, Told};
 use crate::trace::Tracer;
 
@@ -38,6 +39,9 @@ impl Callbacks for Observer {
     fn on_response(&self, stream: &StreamInfo, response: &xds::session::Response) {
         if let Some(tracer) = &self.tracer {
             tracer.sent(stream, response);
+        }
+        if let Some(turn) = stream.peer.extensions.get::<Turn>() {
+            turn.done();
         }
         let ty = acronym(response.ty());
         counter!("weft_xds_responses_total", "type" => ty).increment(1);

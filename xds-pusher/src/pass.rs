@@ -13,23 +13,30 @@ mod relay;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures::future::join_all;
 use metrics::{counter, gauge};
 use store::Member;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{debug, warn};
 use xds::Peer;
 
 use self::origin::Origin;
 use self::relay::{First, Relay};
+use crate::admit::Admission;
 use crate::guard::{self, Guard};
 use crate::link::Links;
 use crate::shards::Shards;
+
+/// For how long it is believed that another replica has room.
+const ROOM: Duration = Duration::from_secs(1);
 
 /// What passing takes.
 #[derive(Clone)]
@@ -38,6 +45,9 @@ pub(crate) struct Pass {
     pub(crate) links: Arc<Links>,
     pub(crate) guard: Option<Guard>,
     pub(crate) passing: Passing,
+    pub(crate) admission: Admission,
+    /// Whether another replica has room, and when that was asked.
+    pub(crate) room: Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>,
 }
 
 /// A stream that is passed on.
@@ -111,16 +121,18 @@ pub(crate) async fn pass(State(pass): State<Pass>, mut request: Request, next: N
     if let Some(origin) = said.filter(|_| pass.trusts(&request)) {
         let end = origin.end();
         origin.install(request.extensions_mut());
-        return relay::until(next.run(request).await, end);
+        let served = pass.here(request, next, Elsewhere::WhereItCameFrom).await;
+        return relay::until(served, end);
     }
     if pass.shards.alone() {
-        return next.run(request).await;
+        return pass.here(request, next, Elsewhere::Nowhere).await;
     }
     let (parts, body) = request.into_parts();
     let peeked = match xds::peek(variant, body).await {
         Ok(peeked) => peeked,
         Err(status) => return status.into_http(),
     };
+    let mut elsewhere = Elsewhere::AnotherReplica;
     let mut first = First::new(peeked.first, peeked.rest);
     if let Some(node) = &peeked.node
         && let Some(owner) = pass.shards.elsewhere(node)
@@ -130,6 +142,7 @@ pub(crate) async fn pass(State(pass): State<Pass>, mut request: Request, next: N
             Err(Unpassed::Refused(status)) => return status.into_http(),
             Err(Unpassed::Here(why)) => {
                 counter!("weft_pusher_passes_total", "outcome" => "unreachable").increment(1);
+                elsewhere = Elsewhere::Nowhere;
                 warn!(
                     node,
                     owner = owner.instance,
@@ -139,7 +152,18 @@ pub(crate) async fn pass(State(pass): State<Pass>, mut request: Request, next: N
             }
         }
     }
-    next.run(Request::from_parts(parts, first.whole())).await
+    let request = Request::from_parts(parts, first.whole());
+    pass.here(request, next, elsewhere).await
+}
+
+/// Who else could serve a stream.
+enum Elsewhere {
+    /// The replica that passed it on.
+    WhereItCameFrom,
+    /// Any that has room.
+    AnotherReplica,
+    /// Nobody that is known.
+    Nowhere,
 }
 
 /// Why a stream was not passed on.
@@ -157,6 +181,43 @@ impl Pass {
             None => true,
             Some(guard) => guard.pusher(request.extensions().get()),
         }
+    }
+
+    /// Serves a stream here, when its turn comes.
+    async fn here(&self, mut request: Request, next: Next, elsewhere: Elsewhere) -> Response {
+        let others = async {
+            match elsewhere {
+                Elsewhere::WhereItCameFrom => true,
+                Elsewhere::AnotherReplica => self.room().await,
+                Elsewhere::Nowhere => false,
+            }
+        };
+        match self.admission.enter(others).await {
+            Ok(turn) => {
+                request.extensions_mut().insert(turn);
+                next.run(request).await
+            }
+            Err(status) => status.into_http(),
+        }
+    }
+
+    /// Whether another replica answers and fewer wait there than here; asked once for all who want to know within a second.
+    async fn room(&self) -> bool {
+        let mut known = self.room.lock().await;
+        if let Some((asked, room)) = *known
+            && asked.elapsed() < ROOM
+        {
+            return room;
+        }
+        let own = self.admission.waiting();
+        let others = self.shards.others();
+        let asked = others.iter().map(|member| self.links.ask(member));
+        let answers = join_all(asked).await.into_iter().flatten();
+        let room = answers
+            .into_iter()
+            .any(|replica| (replica.queued as usize) < own);
+        *known = Some((Instant::now(), room));
+        room
     }
 
     /// Passes a stream on to the owner of its node.
