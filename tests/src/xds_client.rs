@@ -84,6 +84,10 @@ pub struct State {
     pub held: BTreeMap<Type, BTreeSet<String>>,
     /// How many responses it refused.
     pub refused: u64,
+    /// What the service `clock` shows: the port of its first endpoint; 0 before it was seen.
+    pub clock: u32,
+    /// What it showed before and after, when it was first set back.
+    pub set_back: Option<(u32, u32)>,
     /// Why its stream ended, if it did.
     pub ended: Option<String>,
 }
@@ -160,6 +164,11 @@ impl Client {
     /// What it has seen up to now.
     pub fn state(&self) -> State {
         self.state.borrow().clone()
+    }
+
+    /// What it sees from now on.
+    pub fn states(&self) -> watch::Receiver<State> {
+        self.state.clone()
     }
 
     /// Waits until its state satisfies a condition.

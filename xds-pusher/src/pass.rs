@@ -46,8 +46,14 @@ pub(crate) struct Pass {
     pub(crate) guard: Option<Guard>,
     pub(crate) passing: Passing,
     pub(crate) admission: Admission,
-    /// Whether another replica has room, and when that was asked.
-    pub(crate) room: Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>,
+    pub(crate) room: Arc<Mutex<Room>>,
+}
+
+/// What is known of room for new streams elsewhere.
+#[derive(Default)]
+pub(crate) struct Room {
+    asked: Option<Instant>,
+    elsewhere: bool,
 }
 
 /// A stream that is passed on.
@@ -201,23 +207,23 @@ impl Pass {
         }
     }
 
-    /// Whether another replica answers and fewer wait there than here; asked once for all who want to know within a second.
+    /// Whether another replica answers and fewer wait there than here. One asks; the others believe what was known before.
     async fn room(&self) -> bool {
-        let mut known = self.room.lock().await;
-        if let Some((asked, room)) = *known
-            && asked.elapsed() < ROOM
+        let known = || self.room.lock().unwrap_or_else(PoisonError::into_inner);
         {
-            return room;
+            let mut known = known();
+            if known.asked.is_some_and(|asked| asked.elapsed() < ROOM) {
+                return known.elsewhere;
+            }
+            known.asked = Some(Instant::now());
         }
         let own = self.admission.waiting();
         let others = self.shards.others();
         let asked = others.iter().map(|member| self.links.ask(member));
-        let answers = join_all(asked).await.into_iter().flatten();
-        let room = answers
-            .into_iter()
-            .any(|replica| (replica.queued as usize) < own);
-        *known = Some((Instant::now(), room));
-        room
+        let mut answers = join_all(asked).await.into_iter().flatten();
+        let elsewhere = answers.any(|replica| (replica.queued as usize) < own);
+        known().elsewhere = elsewhere;
+        elsewhere
     }
 
     /// Passes a stream on to the owner of its node.

@@ -3,7 +3,10 @@
 //! *Invariant:* a resource that does not decode has no name and is counted all the same.
 
 use envoy_types::pb::envoy::config::cluster::v3::{Cluster, cluster};
+use envoy_types::pb::envoy::config::core::v3::address::Address;
+use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, Listener, filter::ConfigType};
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
@@ -37,6 +40,28 @@ impl Type {
             Self::Listener => Some(Self::Route),
             Self::Endpoint | Self::Route => None,
         }
+    }
+}
+
+/// What the service `clock` shows, if this is it.
+pub(super) fn clock(ty: Type, bytes: &[u8]) -> Option<u32> {
+    if ty != Type::Endpoint {
+        return None;
+    }
+    let assignment = ClusterLoadAssignment::decode(bytes).ok()?;
+    if !assignment.cluster_name.contains("|clock.") {
+        return None;
+    }
+    let endpoint = assignment.endpoints.first()?.lb_endpoints.first()?;
+    let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
+        return None;
+    };
+    match endpoint.address.as_ref()?.address.as_ref()? {
+        Address::SocketAddress(socket) => match socket.port_specifier.as_ref()? {
+            PortSpecifier::PortValue(port) => Some(*port),
+            PortSpecifier::NamedPort(_) => None,
+        },
+        _ => None,
     }
 }
 

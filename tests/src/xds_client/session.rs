@@ -12,7 +12,7 @@ use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tonic::Streaming;
 
-use super::follow::read;
+use super::follow::{clock, read};
 use super::{Reaction, State, Type, next};
 
 pub(super) struct Session {
@@ -187,6 +187,12 @@ impl Session {
             held.extend(read.iter().map(|(name, _)| name.clone()));
             for name in removed {
                 held.remove(name);
+            }
+            for now in bodies.iter().filter_map(|body| clock(ty, body)) {
+                if now < state.clock {
+                    state.set_back.get_or_insert((state.clock, now));
+                }
+                state.clock = now;
             }
         });
         let Some(other) = ty.refers_to() else {

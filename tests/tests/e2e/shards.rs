@@ -1,6 +1,10 @@
 //! Several pushers: each node is served by its owner whichever replica its Envoy calls, by another when that is gone, and the
 //! data plane never notices.
 
+mod chaos;
+mod fleet;
+mod slow;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -18,7 +22,6 @@ use crate::edge::{every_kind, service, workload};
 struct Shard {
     address: String,
     instance: String,
-    revision: i64,
     passed: u64,
     nodes: BTreeSet<String>,
     misplaced: BTreeSet<String>,
@@ -42,7 +45,6 @@ async fn shards(mesh: &Mesh) -> Result<Vec<Shard>> {
     let shards = shards.map(|shard| Shard {
         address: shard["addresses"]["grpc"].as_str().unwrap().to_owned(),
         instance: shard["instance"].as_str().unwrap().to_owned(),
-        revision: shard["revision"].as_i64().unwrap(),
         passed: shard["passedStreams"].as_u64().unwrap(),
         nodes: names(&shard["nodes"]),
         misplaced: names(&shard["misplaced"]),

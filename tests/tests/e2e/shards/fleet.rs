@@ -1,0 +1,195 @@
+//! Simulated Envoys that come again whenever their stream ends, as real ones do, and remember what they have seen.
+//!
+//! *Invariant:* what a node was shown on one stream counts on all later ones.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use rand::RngExt as _;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::transport::{Channel, Endpoint};
+use weft_tests::mesh::Variant;
+use weft_tests::wait::{self, PATIENCE};
+use weft_tests::xds_client::{Client, Reaction, Settings, State, Type};
+
+/// Many of them.
+pub(super) struct Fleet {
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    id: String,
+    seen: Arc<Mutex<Seen>>,
+    state: watch::Receiver<State>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// What a node has been shown, on all of its streams.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    clock: u32,
+    set_back: Option<String>,
+    streams: u32,
+}
+
+impl Fleet {
+    /// Starts so many, which call these pushers, each in an order of its own. A channel is shared by `per_channel` of them.
+    pub(super) fn start(count: usize, pushers: &[SocketAddr], per_channel: usize) -> Self {
+        let channels = || -> Vec<Channel> { pushers.iter().copied().map(channel).collect() };
+        let mut shared = channels();
+        let nodes = (0..count).map(|n| {
+            if n % per_channel == 0 {
+                shared = channels();
+            }
+            let mut channels = shared.clone();
+            let first = n / per_channel % channels.len();
+            channels.rotate_left(first);
+            node(n, channels)
+        });
+        Self {
+            nodes: nodes.collect(),
+        }
+    }
+
+    /// Their node ids.
+    pub(super) fn ids(&self) -> impl Iterator<Item = String> {
+        self.nodes.iter().map(|node| node.id.clone())
+    }
+
+    /// How many streams they have opened.
+    pub(super) fn streams(&self) -> u32 {
+        self.nodes.iter().map(|node| node.seen().streams).sum()
+    }
+
+    /// Waits until each of them has an open stream on which it was shown this time.
+    pub(super) async fn see(&self, clock: u32) {
+        let late = async || -> Result<()> {
+            let late: Vec<_> = self
+                .nodes
+                .iter()
+                .filter(|node| !node.is_at(clock))
+                .collect();
+            match late.first() {
+                None => Ok(()),
+                Some(first) => bail!(
+                    "{} of {} do not see {clock}, such as {}: {:?}, {:?}",
+                    late.len(),
+                    self.nodes.len(),
+                    first.id,
+                    first.seen(),
+                    first.state.borrow().ended
+                ),
+            }
+        };
+        wait::until("every node to see the time", PATIENCE * 2, late)
+            .await
+            .unwrap();
+    }
+
+    /// That no node was ever shown something older than before, and that all hold the same.
+    pub(super) fn agree(&self) -> Result<()> {
+        for node in &self.nodes {
+            if let Some(set_back) = node.seen().set_back {
+                bail!("{}: {set_back}", node.id);
+            }
+        }
+        let held = |node: &Node| node.state.borrow().held.clone();
+        let first = held(&self.nodes[0]);
+        for node in &self.nodes {
+            ensure!(
+                held(node) == first,
+                "{} holds {:?}, others {first:?}",
+                node.id,
+                held(node)
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    fn seen(&self) -> Seen {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn is_at(&self, clock: u32) -> bool {
+        let state = self.state.borrow();
+        state.ended.is_none() && state.clock == clock && state.holds(Type::Cluster) > 0
+    }
+}
+
+/// A connection that notices a server which is stopped.
+fn channel(pusher: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{pusher}"))
+        .unwrap()
+        .connect_timeout(Duration::from_secs(2))
+        .http2_keep_alive_interval(Duration::from_secs(2))
+        .keep_alive_timeout(Duration::from_secs(2))
+        .connect_lazy()
+}
+
+fn node(n: usize, channels: Vec<Channel>) -> Node {
+    let id = format!("sidecar~shop~sim-{n}");
+    let seen: Arc<Mutex<Seen>> = Arc::default();
+    let (publish, state) = watch::channel(State::default());
+    let variant = Variant::ALL[n % 2];
+    let life = live(id.clone(), variant, channels, seen.clone(), publish);
+    Node {
+        id,
+        seen,
+        state,
+        _task: AbortOnDropHandle::new(tokio::spawn(life)),
+    }
+}
+
+/// Opens streams one after the other, at the next pusher when one fails.
+async fn live(
+    id: String,
+    variant: Variant,
+    mut channels: Vec<Channel>,
+    seen: Arc<Mutex<Seen>>,
+    publish: watch::Sender<State>,
+) {
+    loop {
+        let settings = Settings {
+            node: id.clone(),
+            variant,
+            reaction: Reaction::Ack,
+        };
+        if let Ok(client) = Client::open(channels[0].clone(), settings).await {
+            seen.lock().unwrap().streams += 1;
+            follow(&client, &seen, &publish).await;
+        }
+        channels.rotate_left(1);
+        let pause = rand::rng().random_range(0.1..1.0);
+        tokio::time::sleep(Duration::from_secs_f64(pause)).await;
+    }
+}
+
+/// Takes over what a stream shows until its end.
+async fn follow(client: &Client, seen: &Mutex<Seen>, publish: &watch::Sender<State>) {
+    let mut states = client.states();
+    loop {
+        let state = states.borrow_and_update().clone();
+        {
+            let mut seen = seen.lock().unwrap();
+            let across =
+                (state.clock != 0 && state.clock < seen.clock).then_some((seen.clock, state.clock));
+            if let Some((before, after)) = state.set_back.or(across) {
+                let stream = seen.streams;
+                seen.set_back.get_or_insert(format!(
+                    "set back from {before} to {after} on stream {stream}"
+                ));
+            }
+            seen.clock = seen.clock.max(state.clock);
+        }
+        let ended = state.ended.is_some();
+        publish.send_replace(state);
+        if ended || states.changed().await.is_err() {
+            return;
+        }
+    }
+}
