@@ -217,16 +217,60 @@ impl Mesh {
         Ok(())
     }
 
+    /// Starts one more config-api, on address `n` of the mesh.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub async fn start_api(&self, n: u8) -> Result<Process> {
+        let credentials = self.run.path(CREDENTIALS);
+        let (name, listen) = (format!("config-api-{n}"), self.net.at(n, 8080));
+        let trust = self.trust(&credentials);
+        stack::config_api(&self.run, &name, listen, Self::store(&self.net), trust).await
+    }
+
+    /// Starts one more issuer, on address `n` of the mesh.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub async fn start_issuer(&self, n: u8, flags: &[&str]) -> Result<Process> {
+        let credentials = self.run.path(CREDENTIALS);
+        let settings = stack::Issuer {
+            name: &format!("cert-issuer-{n}"),
+            listen: self.net.at(n, 18010),
+            admin: self.net.at(n, 18011),
+            ..Self::issuer_settings(&self.net, &credentials, flags)
+        };
+        stack::issuer(&self.run, settings).await
+    }
+
+    fn trust<'a>(&self, credentials: &'a Path) -> Trust<'a> {
+        match self.issuer {
+            Some(_) => Trust::Identities(credentials),
+            None => Trust::Plaintext,
+        }
+    }
+
     /// Starts one more pusher, on address `n` of the mesh.
     ///
     /// # Errors
     /// If it does not listen in time.
     pub async fn start_pusher(&self, n: u8, flags: &[&str]) -> Result<Process> {
+        self.start_pusher_through(n, self.net.at(1, 2379), flags)
+            .await
+    }
+
+    /// The same by another way to etcd.
+    ///
+    /// # Errors
+    /// As [`Mesh::start_pusher`].
+    pub async fn start_pusher_through(
+        &self,
+        n: u8,
+        etcd: SocketAddr,
+        flags: &[&str],
+    ) -> Result<Process> {
         let credentials = self.run.path(CREDENTIALS);
-        let trust = match self.issuer {
-            Some(_) => Trust::Identities(&credentials),
-            None => Trust::Plaintext,
-        };
+        let trust = self.trust(&credentials);
         let name = match n {
             1 => "xds-pusher".to_owned(),
             n => format!("xds-pusher-{n}"),
@@ -235,6 +279,10 @@ impl Mesh {
             name: &name,
             listen: self.net.at(n, 18000),
             admin: self.net.at(n, 18001),
+            store: stack::Store {
+                etcd,
+                prefix: PREFIX,
+            },
             ..Self::pusher_settings(&self.net, trust, flags)
         };
         stack::pusher(&self.run, settings).await

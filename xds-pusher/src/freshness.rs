@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use model::Revision;
+use pusher_api::v1::Replica;
 use store::Store;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -40,15 +41,19 @@ impl Peers {
             .iter()
             .map(|member| tokio::time::timeout(ASIDE, self.links.ask(member)));
         let answers = join_all(asked).await.into_iter().flatten().flatten();
-        let epoch = self.epoch.borrow();
-        let comparable = answers.filter(|replica| replica.epoch == *epoch);
-        Revision(
-            comparable
-                .map(|replica| replica.revision)
-                .max()
-                .unwrap_or(0),
-        )
+        newest(answers, &self.epoch.borrow())
     }
+}
+
+/// Revisions of another epoch count for nothing.
+fn newest(replicas: impl Iterator<Item = Replica>, epoch: &str) -> Revision {
+    let comparable = replicas.filter(|replica| replica.epoch == epoch);
+    Revision(
+        comparable
+            .map(|replica| replica.revision)
+            .max()
+            .unwrap_or(0),
+    )
 }
 
 /// Publishes the epoch of the revisions, and reads it again when they fall back, as they do after a restore; for ever.
@@ -132,5 +137,27 @@ impl Freshness {
         });
         *current = Some((begins, result.clone()));
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_of_this_epoch_counts() {
+        let replica = |epoch: &str, revision| Replica {
+            epoch: epoch.into(),
+            revision,
+            ..Replica::default()
+        };
+        let replicas = [
+            replica("now", 7),
+            replica("before", 90),
+            replica("now", 8),
+            replica("now", 3),
+        ];
+        assert_eq!(newest(replicas.into_iter(), "now"), Revision(8));
+        assert_eq!(newest(std::iter::empty(), "now"), Revision(0));
     }
 }

@@ -4,6 +4,8 @@
 mod chaos;
 mod fleet;
 mod slow;
+mod stale;
+mod twins;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

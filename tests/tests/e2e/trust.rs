@@ -51,6 +51,22 @@ async fn impostor(mesh: &Mesh, bootstrap: &Value, n: u8, change: impl Fn(&mut Va
     .unwrap()
 }
 
+/// What a pusher would say of the client whose stream it passes on, if that was who may speak for this node.
+fn passed(node: &str) -> Value {
+    let account = match node {
+        "sidecar~shop~b-1" => "b",
+        _ => "a",
+    };
+    let namespace = node.split('~').nth(1).unwrap();
+    let id = format!("spiffe://cluster.local/ns/{namespace}/sa/{account}");
+    json!([
+        {"key": "weft-passed-hops", "value": "1"},
+        {"key": "weft-passed-spiffe-id", "value": id},
+        {"key": "weft-passed-certificate-expiry", "value": "4000000000"},
+        {"key": "weft-passed-address", "value": "127.0.0.1:1"},
+    ])
+}
+
 /// Replaces a text anywhere in a document.
 fn replace(value: &mut Value, from: &str, to: &str) {
     match value {
@@ -109,7 +125,12 @@ async fn impostors_are_refused_logged_and_counted() {
     rises("another's secret", issuer, BY_ISSUER, before).await;
     assert!(!envoy.ask("/certs").await.unwrap().body.contains("/sa/"));
 
-    // The pusher knows by the certificate, wherever that came from.
+    // The pusher knows by the certificate, wherever that came from. The others have credentials as well, which it knows.
+    for (namespace, name) in [("till", "a-1"), ("shop", "b-1")] {
+        mesh.bootstrap(namespace, name, Variant::Delta)
+            .await
+            .unwrap();
+    }
     let signed = Identity::signed(&mesh, "a-1").await.unwrap();
     let roots = http::get(format!("http://{issuer}/bundle.pem"))
         .await
@@ -132,6 +153,9 @@ async fn impostors_are_refused_logged_and_counted() {
         let before = refusals(pusher, BY_PUSHER).await.unwrap();
         let envoy = impostor(&mesh, &bootstrap, n, |it| {
             it["node"]["id"] = node.into();
+            // What one pusher tells another of a client is nothing from anybody else.
+            it["dynamic_resources"]["ads_config"]["grpc_services"][0]["initial_metadata"] =
+                passed(node);
             let clusters = it["static_resources"]["clusters"].as_array_mut().unwrap();
             let pusher = clusters
                 .iter_mut()

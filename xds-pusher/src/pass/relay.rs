@@ -162,3 +162,67 @@ fn trailers(status: &Status) -> HeaderMap {
     }
     map
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures::{StreamExt as _, stream};
+    use http_body_util::BodyExt as _;
+    use tonic::Code;
+
+    use super::*;
+
+    async fn bytes(body: Body) -> Result<Bytes, axum::Error> {
+        Ok(body.collect().await?.to_bytes())
+    }
+
+    #[tokio::test]
+    async fn the_beginning_can_be_sent_twice_and_the_rest_once() {
+        let mut first = First::new("begin".into(), Body::from(", rest"));
+        // Tried, and not taken.
+        let (tried, go_on) = first.apart();
+        let mut tried = tried.into_data_stream();
+        assert_eq!(tried.next().await.unwrap().unwrap(), "begin");
+        drop(go_on);
+        assert!(
+            tried.next().await.unwrap().is_err(),
+            "the rest is not for it"
+        );
+        // Taken.
+        let (taken, go_on) = first.apart();
+        go_on.send(first.take_rest()).unwrap();
+        assert_eq!(bytes(taken).await.unwrap(), "begin, rest");
+
+        let here = First::new("begin".into(), Body::from(", rest")).whole();
+        assert_eq!(bytes(here).await.unwrap(), "begin, rest");
+    }
+
+    /// The status that a body ends with, after these data.
+    async fn end(body: impl http_body::Body<Data = Bytes, Error = Infallible>) -> (Bytes, Code) {
+        let collected = body.collect().await.unwrap();
+        let trailers = collected.trailers().cloned().unwrap();
+        let code = Status::from_header_map(&trailers).unwrap().code();
+        (collected.to_bytes(), code)
+    }
+
+    fn never() -> End {
+        Box::pin(std::future::pending())
+    }
+
+    #[tokio::test]
+    async fn a_lost_link_ends_a_stream_with_a_status() {
+        let pieces = [Ok(Bytes::from("data")), Err(std::io::Error::other("gone"))];
+        let body = Body::from_stream(stream::iter(pieces));
+        let ended = end(Relay::new(body, never(), ())).await;
+        assert_eq!(ended, ("data".into(), Code::Unavailable));
+    }
+
+    #[tokio::test]
+    async fn who_is_told_to_end_ends_even_while_there_is_more_to_send() {
+        let (close, closed) = watch::channel(None);
+        let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from("x")));
+        close.send_replace(Some(Status::permission_denied("revoked")));
+        let relay = Relay::new(Body::from_stream(endless), asked_to_close(closed), ());
+        assert_eq!(end(relay).await, (Bytes::new(), Code::PermissionDenied));
+    }
+}

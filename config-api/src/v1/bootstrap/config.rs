@@ -243,10 +243,11 @@ fn cluster(name: &str, places: &[Place]) -> Value {
         "type": if places.iter().any(named) { "STRICT_DNS" } else { "STATIC" },
         "connect_timeout": "1s",
         "load_assignment": {"cluster_name": name, "endpoints": localities},
-        // One that refuses, or is lost, is left for a while, so that the next priority gets its turn. All being away, all are tried.
+        // One that refuses, or is lost, is left for longer than it takes to find out that all but the last are. When all are away, all
+        // are tried.
         "outlier_detection": {
             "consecutive_5xx": 1, "consecutive_gateway_failure": 1, "enforcing_consecutive_gateway_failure": 100,
-            "interval": "1s", "base_ejection_time": "2s", "max_ejection_time": "10s", "max_ejection_percent": 100,
+            "interval": "1s", "base_ejection_time": "30s", "max_ejection_time": "60s", "max_ejection_percent": 100,
         },
         "typed_extension_protocol_options": {HTTP: {
             "@type": format!("{TYPE}{HTTP}"),

@@ -38,20 +38,34 @@ struct Seen {
 impl Fleet {
     /// Starts so many, which call these pushers, each in an order of its own. A channel is shared by `per_channel` of them.
     pub(super) fn start(count: usize, pushers: &[SocketAddr], per_channel: usize) -> Self {
+        Self::of(0..count, pushers, per_channel)
+    }
+
+    /// The same with these numbers.
+    pub(super) fn of(
+        numbers: impl Iterator<Item = usize>,
+        pushers: &[SocketAddr],
+        per_channel: usize,
+    ) -> Self {
         let channels = || -> Vec<Channel> { pushers.iter().copied().map(channel).collect() };
         let mut shared = channels();
-        let nodes = (0..count).map(|n| {
+        let nodes = (0..).zip(numbers).map(|(n, number)| {
             if n % per_channel == 0 {
                 shared = channels();
             }
             let mut channels = shared.clone();
             let first = n / per_channel % channels.len();
             channels.rotate_left(first);
-            node(n, channels)
+            node(number, channels)
         });
         Self {
             nodes: nodes.collect(),
         }
+    }
+
+    /// The node id of a number.
+    pub(super) fn id(number: usize) -> String {
+        format!("sidecar~shop~sim-{number}")
     }
 
     /// Their node ids.
@@ -89,13 +103,26 @@ impl Fleet {
             .unwrap();
     }
 
-    /// That no node was ever shown something older than before, and that all hold the same.
-    pub(super) fn agree(&self) -> Result<()> {
+    /// Whether the last stream of one of them ended like this.
+    pub(super) fn ends_with(&self, reason: &str) -> bool {
+        let ended = |node: &Node| node.state.borrow().ended.clone();
+        let mut ended = self.nodes.iter().filter_map(ended);
+        ended.any(|ended| ended.contains(reason))
+    }
+
+    /// That no node was ever shown something older than before.
+    pub(super) fn not_set_back(&self) -> Result<()> {
         for node in &self.nodes {
             if let Some(set_back) = node.seen().set_back {
                 bail!("{}: {set_back}", node.id);
             }
         }
+        Ok(())
+    }
+
+    /// The same, and that all hold the same now.
+    pub(super) fn agree(&self) -> Result<()> {
+        self.not_set_back()?;
         let held = |node: &Node| node.state.borrow().held.clone();
         let first = held(&self.nodes[0]);
         for node in &self.nodes {
@@ -132,7 +159,7 @@ fn channel(pusher: SocketAddr) -> Channel {
 }
 
 fn node(n: usize, channels: Vec<Channel>) -> Node {
-    let id = format!("sidecar~shop~sim-{n}");
+    let id = Fleet::id(n);
     let seen: Arc<Mutex<Seen>> = Arc::default();
     let (publish, state) = watch::channel(State::default());
     let variant = Variant::ALL[n % 2];
