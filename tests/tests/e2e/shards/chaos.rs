@@ -203,7 +203,7 @@ async fn envoys_leave_a_pusher_that_is_dead_and_one_that_is_stopped() {
         let begun = std::time::Instant::now();
         cluster.tick().await;
         cluster.envoys_see_the_time().await;
-        println!(
+        eprintln!(
             "every Envoy left after {signal} within {:?}",
             begun.elapsed()
         );
@@ -234,7 +234,7 @@ enum Fate {
 async fn fifty_blows_lose_no_request_and_set_nobody_back() {
     let seed = std::env::var("WEFT_CHAOS_SEED").ok();
     let seed = seed.map_or_else(|| rand::rng().random(), |seed| seed.parse().unwrap());
-    println!("WEFT_CHAOS_SEED={seed}");
+    eprintln!("WEFT_CHAOS_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let mut cluster = Cluster::start("chaos").await;
     let fleet = Fleet::start(SIMULATED, &cluster.addresses(), 10);
@@ -305,7 +305,7 @@ async fn fifty_blows_lose_no_request_and_set_nobody_back() {
     cluster.envoys_see_the_time().await;
     settled(&cluster.mesh, 3, &cluster.nodes(&fleet)).await;
     fleet.agree().unwrap();
-    println!("{} streams were opened", fleet.streams());
+    eprintln!("{} streams were opened", fleet.streams());
     for load in loads {
         load.stop().await.flawless().unwrap();
     }
@@ -359,7 +359,7 @@ async fn two_thousand_that_come_at_once_are_all_served() {
     assert!(nodes.is_subset(&served));
     for pusher in [&mesh.pusher, &second] {
         let peak = super::slow::peak_rss(pusher.pid());
-        println!("{}: {} MiB at most", pusher.name(), peak >> 20);
+        eprintln!("{}: {} MiB at most", pusher.name(), peak >> 20);
         assert!(
             peak < 512 << 20,
             "{} took {} MiB",
