@@ -281,7 +281,7 @@ impl Mesh {
             admin: self.net.at(n, 18001),
             store: stack::Store {
                 etcd,
-                prefix: PREFIX,
+                ..Self::store(&self.net)
             },
             ..Self::pusher_settings(&self.net, trust, flags)
         };
