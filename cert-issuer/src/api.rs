@@ -2,6 +2,8 @@
 //!
 //! *Invariant:* what is signed names the caller's own identity; no request says whose.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response as HttpResponse};
@@ -14,6 +16,7 @@ use issuer_api::v1::{
 };
 use jiff::Timestamp;
 use metrics::counter;
+use model::Identity;
 use ring::rand::SystemRandom;
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
@@ -42,11 +45,13 @@ pub(crate) struct Api {
     pub(crate) current: Current,
     pub(crate) policy: Policy,
     pub(crate) issuer_url: Option<String>,
+    /// Who alone has server names in its certificate, and which.
+    pub(crate) named: Arc<(Identity, Vec<String>)>,
 }
 
 #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
 impl Api {
-    fn authority(&self) -> Result<std::sync::Arc<Authority>, Status> {
+    fn authority(&self) -> Result<Arc<Authority>, Status> {
         let current = self.current.borrow().clone();
         current.ok_or_else(|| Status::unavailable("there is no certificate authority yet"))
     }
@@ -77,7 +82,11 @@ impl Api {
         let (now, ttl) = (Timestamp::now(), self.policy.svid_ttl);
         let random = SystemRandom::new();
         let id = caller.identity.id();
-        let svid = authority.sign(&id, &key, now, ttl, &[], &random);
+        let names: &[String] = match caller.identity == self.named.0 {
+            true => &self.named.1,
+            false => &[],
+        };
+        let svid = authority.sign(&id, &key, now, ttl, names, &random);
         let svid = svid.map_err(|error| failed(&error))?;
         counter!("weft_issuer_svids_total", "kind" => "x509").increment(1);
         let answer = SignX509SvidResponse {

@@ -2,7 +2,8 @@
 //!
 //! *Invariant:* nothing that a caller merely says makes it somebody.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -12,11 +13,14 @@ use jiff::Timestamp;
 use metrics::counter;
 use model::{Credential, CredentialRecord, Identity, TrustDomain};
 use mtls::Connection;
-use store::Entries;
+use store::{Area, Entries, Vault};
 use tokio::sync::watch;
 use tonic::{Code, Status};
 use tracing::warn;
 use xds::PeerIdentity;
+
+/// How long a request may wait until its credential is known.
+const HEARING: Duration = Duration::from_secs(2);
 
 /// A caller and how it proved who it is.
 #[derive(Clone, Debug)]
@@ -50,17 +54,57 @@ pub struct Gate {
     trust_domain: TrustDomain,
     /// Credentials by their hashes; `None` until they were read.
     credentials: watch::Receiver<Option<Entries>>,
+    /// Where to look for a credential that nobody has told of yet.
+    vault: Arc<dyn Vault>,
+    looks: Arc<Mutex<Allowance>>,
 }
 
 impl Gate {
     pub(crate) fn new(
         trust_domain: TrustDomain,
         credentials: watch::Receiver<Option<Entries>>,
+        vault: Arc<dyn Vault>,
     ) -> Self {
         Self {
             trust_domain,
             credentials,
+            vault,
+            looks: Arc::new(Mutex::new(Allowance::full(Instant::now()))),
         }
+    }
+
+    /// Whom a request is from. Before an unknown credential is refused the store is read: it may have been made a moment ago.
+    async fn known(&self, headers: &HeaderMap, connection: &Connection) -> Result<Caller, Status> {
+        let caller = self.caller(headers, connection);
+        let header = headers.get(header::AUTHORIZATION);
+        let given = header.and_then(|value| given(value.as_bytes()));
+        match (caller, given) {
+            (Err(status), Some(credential)) if status.code() == Code::Unauthenticated => {
+                self.hear_of(&credential.hash()).await;
+                self.caller(headers, connection)
+            }
+            (caller, _) => caller,
+        }
+    }
+
+    /// Returns when a credential that is stored is known here, too; at once if it is not stored, or if so much was asked for
+    /// lately that the store must be spared.
+    async fn hear_of(&self, hash: &str) {
+        let mut credentials = self.credentials.clone();
+        let knows = |set: &Option<Entries>| set.as_ref().is_some_and(|set| set.contains_key(hash));
+        let allowed = |looks: &Mutex<Allowance>| {
+            let mut looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
+            looks.take(Instant::now())
+        };
+        if knows(&credentials.borrow()) || !allowed(&self.looks) {
+            return;
+        }
+        let hear = async {
+            if let Ok(Some(_)) = self.vault.read(Area::Tokens, hash).await {
+                drop(credentials.wait_for(knows).await);
+            }
+        };
+        drop(tokio::time::timeout(HEARING, hear).await);
     }
 
     /// Whom a request is from. A credential counts more than a certificate, which a proxy may still show after its
@@ -118,13 +162,7 @@ impl Gate {
 
     #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
     fn by_credential(&self, header: &[u8]) -> Result<Caller, Status> {
-        let token = std::str::from_utf8(header).ok().and_then(|text| {
-            let (scheme, token) = text.split_once(' ')?;
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then(|| Credential::parse(token.trim()))?
-        });
-        let token = token
+        let token = given(header)
             .ok_or_else(|| Status::unauthenticated("the credential has not the form of one"))?;
         let hash = token.hash();
         let record = self.record(&hash)?;
@@ -153,6 +191,42 @@ impl Gate {
     }
 }
 
+/// The credential in a header.
+fn given(header: &[u8]) -> Option<Credential> {
+    let (scheme, token) = std::str::from_utf8(header).ok()?.split_once(' ')?;
+    let bearer = scheme.eq_ignore_ascii_case("bearer");
+    bearer.then(|| Credential::parse(token.trim()))?
+}
+
+/// How often something may be done: at once so many times, then so many times a second.
+#[derive(Debug)]
+struct Allowance {
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    const MOST: f64 = 50.0;
+    const A_SECOND: f64 = 10.0;
+
+    fn full(at: Instant) -> Self {
+        let left = Self::MOST;
+        Self { left, at }
+    }
+
+    /// Whether it may be done now.
+    fn take(&mut self, now: Instant) -> bool {
+        let gained = now.duration_since(self.at).as_secs_f64() * Self::A_SECOND;
+        self.left = (self.left + gained).min(Self::MOST);
+        self.at = now;
+        let enough = self.left >= 1.0;
+        if enough {
+            self.left -= 1.0;
+        }
+        enough
+    }
+}
+
 /// Lets requests in with their [`Caller`] attached, and refuses the others.
 pub(crate) async fn authenticate(
     State(gate): State<Gate>,
@@ -162,7 +236,7 @@ pub(crate) async fn authenticate(
     let Some(connection) = request.extensions().get::<Connection>().cloned() else {
         return refused(&request, &Status::internal("the connection is not known"));
     };
-    match gate.caller(request.headers(), &connection) {
+    match gate.known(request.headers(), &connection).await {
         Ok(caller) => {
             let extensions = request.extensions_mut();
             extensions.insert(PeerIdentity(caller.identity.to_string().into()));
@@ -209,4 +283,22 @@ pub(crate) fn rest(status: &Status) -> Response {
         axum::Json(serde_json::json!({"message": status.message()})),
     )
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_read_so_often_and_no_more() {
+        let start = Instant::now();
+        let mut looks = Allowance::full(start);
+        let granted = |looks: &mut Allowance, after: u64| {
+            let at = start + Duration::from_secs(after);
+            (0..1000).filter(|_| looks.take(at)).count()
+        };
+        assert_eq!(granted(&mut looks, 0), 50);
+        assert_eq!(granted(&mut looks, 1), 10);
+        assert_eq!(granted(&mut looks, 3600), 50);
+    }
 }

@@ -38,6 +38,14 @@ pub struct Config {
         value_delimiter = ','
     )]
     pub server_names: Vec<String>,
+    /// DNS names and addresses in the certificate of config-api, for its HTTPS clients
+    #[arg(
+        long,
+        env = "WEFT_API_SERVER_NAMES",
+        default_value = "config-api,localhost,127.0.0.1,::1",
+        value_delimiter = ','
+    )]
+    pub api_server_names: Vec<String>,
     /// The namespace of the control plane's own services
     #[arg(long, env = "WEFT_SYSTEM_NAMESPACE", default_value = "weft-system")]
     pub system_namespace: String,
@@ -148,6 +156,15 @@ impl Config {
             &self.system_namespace,
             "cert-issuer",
         )?)
+    }
+
+    /// Who config-api is, which people reach by the names of `--api-server-names`.
+    ///
+    /// # Errors
+    /// [`ConfigError::SystemNamespace`].
+    pub fn api(&self) -> Result<Identity, ConfigError> {
+        let domain = &self.authority.trust_domain;
+        Ok(Identity::new(domain, &self.system_namespace, "config-api")?)
     }
 
     /// Whom `https_web` trusts, in PEM; nothing for what the system does.

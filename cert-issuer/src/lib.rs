@@ -190,7 +190,7 @@ pub async fn run<S: Store + Vault>(
         refresher.lead(instance.clone(), shutdown.clone()),
     );
 
-    let gate = Gate::new(trust_domain, credentials.clone());
+    let gate = Gate::new(trust_domain, credentials.clone(), store.clone());
     let (workloads, connecting) = mpsc::channel(CONNECTING);
     let (publish, uploads) = watch::channel(None);
     let check = health.check("uploads", "the TlsSecrets were not read yet");
@@ -274,6 +274,7 @@ pub async fn run<S: Store + Vault>(
         current: current.clone(),
         policy,
         issuer_url: config.issuer_url.clone(),
+        named: Arc::new((config.api()?, config.api_server_names.clone())),
     };
     let routes = server
         .routes()

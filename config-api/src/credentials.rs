@@ -4,6 +4,7 @@
 
 mod orphans;
 
+use http::StatusCode;
 use jiff::Timestamp;
 use model::spec::WorkloadEntry;
 use model::{Credential, CredentialRecord, Identity, Object};
@@ -23,6 +24,9 @@ const BUNDLE: &str = "bundle.pem";
 
 /// How many characters of a hash name a credential.
 const ID: usize = 16;
+
+/// How many credentials a workload may have: some for proxies that are being replaced, and no heap of forgotten ones.
+const MOST: usize = 16;
 
 /// How many credentials are revoked in one transaction.
 const AT_ONCE: usize = 50;
@@ -95,6 +99,26 @@ pub(crate) async fn store(
         Ok(_) | Err(VaultError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Refuses another credential for a workload that has as many as one may have.
+///
+/// # Errors
+/// 409, with the way out.
+pub(crate) async fn room(app: &App, namespace: &str, workload: &str) -> Result<()> {
+    let held = of(app, namespace, workload).await?.len();
+    if held < MOST {
+        return Ok(());
+    }
+    Err(Status::new(
+        StatusCode::CONFLICT,
+        "Conflict",
+        format!(
+            "{namespace}/{workload} has {held} credentials, and a workload may have {MOST}; revoke those that are not used any \
+             more: `meshctl credentials list {workload} -n {namespace}`, `meshctl credentials revoke {workload} ID -n {namespace}`, or DELETE \
+             /v1/namespaces/{namespace}/workloads/{workload}/credentials/ID"
+        ),
+    ))
 }
 
 /// A stored credential.

@@ -4,6 +4,7 @@
 
 pub(crate) mod body;
 pub(crate) mod limits;
+pub(crate) mod mesh;
 pub(crate) mod negotiate;
 pub(crate) mod query;
 pub(crate) mod serve;

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::app::App;
 use crate::config::duration;
+use crate::http::mesh::Reach;
 use crate::identity::Proof;
 use crate::view::{View, Workload};
 pub(crate) use timers::Freeze;
@@ -56,7 +57,7 @@ pub(crate) struct Peers {
     /// What this replica proves itself with to another.
     pub(crate) proof: Proof,
     /// Reaches the others.
-    pub(crate) http: reqwest::Client,
+    pub(crate) http: Reach,
 }
 
 impl Peers {

@@ -26,9 +26,10 @@ use crate::app::App;
 use crate::config::{AccessConfig, AccessError, Config};
 use crate::healthz::{self, Healthz};
 use crate::http::limits::{self, Limits};
+use crate::http::mesh::{self, Reach};
 use crate::http::serve::{Heads, serve};
 use crate::http::status::Status;
-use crate::http::tls;
+use crate::http::tls::{self, Wire};
 use crate::identity::{Followers, Gate, Guard, PROOF, Proof};
 use crate::liveness::{self, Freeze, Peers};
 use crate::pushers::{self, Pushers, Transport};
@@ -88,7 +89,13 @@ impl Server {
         let address = config.listen;
         (config.access).check(address, config.insecure_published_on_loopback_only)?;
         let credential = credential(&config).map_err(StartError::Identity)?;
-        let (gate, followers) = Gate::new(&config.access)?;
+        if config.access.https && credential.is_none() {
+            return Err(AccessError::NoIdentity.into());
+        }
+        if config.access.peer_ca_file.is_some() && credential.is_some() {
+            return Err(AccessError::PeersByIdentity.into());
+        }
+        let (gate, followers) = Gate::new(&config.access, credential.is_some())?;
         let tls = tls::files(&config.access)?;
         let http = peer_client(&config.access)?;
         let failed = |source| StartError::Bind { address, source };
@@ -159,11 +166,26 @@ impl Server {
                 health.check("pushers", "not looked for yet"),
             ),
         );
+        let mut wire = Wire {
+            clients: tls.as_ref().map(tls::of_files),
+            peers: None,
+        };
+        let identified = credential.is_some();
+        let mut reach = Reach::Names(http);
         let (transport, signers) = match credential {
             None => (Transport::Plaintext, None),
             Some(credential) => {
                 let flags = &config.identity;
                 let own = Own::keep(flags, credential, &store, &vault, &mut tasks, &health)?;
+                let service = flags.service(liveness::SERVICE)?.id();
+                let (publish, mesh) = watch::channel(None);
+                let follow = mesh::follow(own.current.clone(), service.clone(), publish);
+                tasks.spawn_until_shutdown("certificate", follow);
+                if config.access.https {
+                    wire.clients = Some(tls::of_mesh(&mesh));
+                }
+                wire.peers = Some((mesh.clone(), service));
+                reach = Reach::Mesh(mesh);
                 let pusher = flags.service(pushers::SERVICE)?.id();
                 (Transport::Mutual(own.current, pusher), Some(own.issuers))
             }
@@ -212,10 +234,10 @@ impl Server {
         };
         let app = Arc::new(App {
             peers: Peers {
-                own: own(&config, address, &proof),
+                own: own(&config, address, &proof, identified),
                 members: peers,
                 proof,
-                http,
+                http: reach,
             },
             beats,
             limits: Limits::new(
@@ -241,8 +263,7 @@ impl Server {
         let check = health.check("liveness", "not started yet");
         tasks.spawn_until_shutdown("liveness", liveness::run(app.clone(), heard, freeze, check));
         let router = router(&app, guard, health, metrics);
-        let tls = tls.as_ref().map(tls::of_files);
-        tasks.spawn("http", serve(listener, tls, router, heads, shutdown));
+        tasks.spawn("http", serve(listener, wire, router, heads, shutdown));
         Ok(tasks.run().await?)
     }
 }
@@ -263,11 +284,11 @@ fn credential(config: &Config) -> Result<Option<Credential>, String> {
     }
 }
 
-/// This replica, as the others see it.
-fn own(config: &Config, address: SocketAddr, proof: &Proof) -> Member {
-    let scheme = match config.access.tls_certificate_file {
-        Some(_) => "https",
-        None => "http",
+/// This replica, as the others see it; by identities they reach it over TLS, however its clients do.
+fn own(config: &Config, address: SocketAddr, proof: &Proof, identified: bool) -> Member {
+    let scheme = match identified || config.access.tls_certificate_file.is_some() {
+        true => "https",
+        false => "http",
     };
     let url = format!("{scheme}://{}", config.advertise.unwrap_or(address));
     Member {

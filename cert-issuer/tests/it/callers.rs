@@ -157,3 +157,25 @@ async fn grpc_signs_and_refuses_alike() {
     );
     issuer.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_made_a_moment_ago_is_known() {
+    let etcd = Etcd::start().await;
+    let store = etcd.store();
+    let issuer = Issuer::start(&etcd, &[]).await;
+    let client = issuer.client().await;
+    let ask = async |token: &str| {
+        let request = client.get(issuer.url("/v1/bundle")).bearer_auth(token);
+        request.send().await.unwrap().status()
+    };
+    for n in 0..20 {
+        let token = credential(&store, ORDERS, &format!("orders-{n}")).await;
+        assert_eq!(ask(token.expose()).await, StatusCode::OK, "{n}");
+    }
+    // What nobody made is refused, however often it is asked for.
+    let made_up = model::Credential::new(&[7; model::CREDENTIAL_BYTES].into());
+    for _ in 0..100 {
+        assert_eq!(ask(made_up.expose()).await, StatusCode::UNAUTHORIZED);
+    }
+    issuer.stop().await;
+}

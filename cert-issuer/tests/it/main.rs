@@ -7,6 +7,7 @@ mod callers;
 mod envoy;
 mod federation;
 mod fixture;
+mod python;
 mod replicas;
 mod sealing;
 mod tokens;

@@ -18,6 +18,12 @@ pub struct AccessConfig {
     /// The private key of the certificate, PEM
     #[arg(long, env = "WEFT_TLS_KEY_FILE")]
     pub tls_key_file: Option<PathBuf>,
+    /// Serve HTTPS with the mesh's own certificate of this service, and nothing in the clear
+    #[arg(long, env = "WEFT_HTTPS")]
+    pub https: bool,
+    /// With --https: take certificates of the mesh as proof of who calls; the name of a caller is its SPIFFE ID
+    #[arg(long, env = "WEFT_MESH_CLIENT_CERTIFICATES")]
+    pub mesh_client_certificates: bool,
     /// Take client certificates that these authorities (PEM) issued; read anew when it changes
     #[arg(long, env = "WEFT_CLIENT_CA_FILE")]
     pub client_ca_file: Option<PathBuf>,
@@ -63,6 +69,8 @@ impl Default for AccessConfig {
         Self {
             tls_certificate_file: None,
             tls_key_file: None,
+            https: false,
+            mesh_client_certificates: false,
             client_ca_file: None,
             token_hashes_file: None,
             access_file: None,
@@ -87,13 +95,13 @@ pub enum AccessError {
     /// The address is not loopback, and callers are not authenticated.
     #[error(
         "--listen {0}: callers are not authenticated, so only a loopback address is taken. Authenticate them \
-         (--token-hashes-file, --client-ca-file or --oidc-issuer, each with --access-file), or, where the port is published \
+         (--token-hashes-file, --client-ca-file, --mesh-client-certificates or --oidc-issuer, each with --access-file), or, where the port is published \
          to loopback alone, say so with --insecure-published-on-loopback-only"
     )]
     Exposed(SocketAddr),
     /// Tokens would go over the network in the clear.
     #[error(
-        "--listen {0}: bearer tokens must not cross a network in the clear. Serve HTTPS (--tls-certificate-file and \
+        "--listen {0}: bearer tokens must not cross a network in the clear. Serve HTTPS (--https, or --tls-certificate-file and \
          --tls-key-file), or, where the port is published to loopback alone, say so with --insecure-published-on-loopback-only"
     )]
     Clear(SocketAddr),
@@ -113,6 +121,21 @@ pub enum AccessError {
          --oidc-issuer, or leave it out"
     )]
     Grantless,
+    /// Two certificates for one port.
+    #[error(
+        "--https serves with the mesh's own certificate, so there cannot be another in --tls-certificate-file; drop one"
+    )]
+    TwoCertificates,
+    /// The mesh's own certificate comes by a credential.
+    #[error(
+        "--https serves with the mesh's own certificate, which comes by --credential-file; give that, or --tls-certificate-file instead of --https"
+    )]
+    NoIdentity,
+    /// Replicas verify each other by the mesh.
+    #[error(
+        "--peer-ca-file: with --credential-file replicas know each other by the mesh's certificates, so it has no effect; leave it out"
+    )]
+    PeersByIdentity,
     /// Half of a pair.
     #[error("{0} needs {1} beside it")]
     Half(&'static str, &'static str),
@@ -127,6 +150,7 @@ impl AccessConfig {
         [
             (self.token_hashes_file.is_some(), "--token-hashes-file"),
             (self.client_ca_file.is_some(), "--client-ca-file"),
+            (self.mesh_client_certificates, "--mesh-client-certificates"),
             (self.oidc_issuer.is_some(), "--oidc-issuer"),
         ]
         .into_iter()
@@ -157,8 +181,15 @@ impl AccessConfig {
         if self.oidc_issuer.is_none() && self.oidc_keys.is_some() {
             return Err(AccessError::Half("--oidc-keys", "--oidc-issuer"));
         }
-        let tls = self.tls_certificate_file.is_some();
-        if self.client_ca_file.is_some() && !tls {
+        let files = self.tls_certificate_file.is_some();
+        if self.https && files {
+            return Err(AccessError::TwoCertificates);
+        }
+        if self.mesh_client_certificates && !self.https {
+            return Err(AccessError::Half("--mesh-client-certificates", "--https"));
+        }
+        let tls = files || self.https;
+        if self.client_ca_file.is_some() && !files {
             return Err(AccessError::CertificatesWithoutTls);
         }
         let proof = self.proof();
@@ -252,6 +283,52 @@ mod tests {
                 local,
                 false,
                 Err(Half("--tls-key-file", "--tls-certificate-file")),
+            ),
+            (
+                AccessConfig {
+                    https: true,
+                    ..tls(none())
+                },
+                local,
+                false,
+                Err(AccessError::TwoCertificates),
+            ),
+            (
+                AccessConfig {
+                    https: true,
+                    ..tokens()
+                },
+                open,
+                false,
+                Ok(()),
+            ),
+            (
+                AccessConfig {
+                    https: true,
+                    ..none()
+                },
+                open,
+                false,
+                Err(Exposed(open)),
+            ),
+            (
+                AccessConfig {
+                    mesh_client_certificates: true,
+                    ..tokens()
+                },
+                local,
+                false,
+                Err(Half("--mesh-client-certificates", "--https")),
+            ),
+            (
+                AccessConfig {
+                    https: true,
+                    mesh_client_certificates: true,
+                    ..none()
+                },
+                local,
+                false,
+                Err(NoGrants("--mesh-client-certificates")),
             ),
             (
                 AccessConfig {

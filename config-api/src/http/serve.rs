@@ -13,14 +13,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::util::MapRequest;
 use tracing::{debug, warn};
 
-use super::tls::Tls;
+use super::tls::{Taken, Wire};
 use crate::identity::Certificate;
 
 /// How long requests may take to finish once the shutdown was asked for.
@@ -33,7 +32,7 @@ pub(crate) struct Heads {
     pub(crate) most_bytes: usize,
 }
 
-/// How long a TLS handshake may take.
+/// How long a connection may take until its first byte is there and its TLS handshake done.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// What is known of the connection that a request came by; in its extensions.
@@ -42,12 +41,14 @@ pub(crate) struct Connection {
     pub(crate) remote: SocketAddr,
     /// The client's certificate, if it has one and TLS verified it: whom it names, or why nobody.
     pub(crate) certificate: Option<Arc<Result<Certificate, String>>>,
+    /// Whether the client is another replica, which proved that by its certificate.
+    pub(crate) replica: bool,
 }
 
 /// Serves until the shutdown.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Option<Tls>,
+    wire: Wire,
     router: Router,
     heads: Heads,
     shutdown: CancellationToken,
@@ -68,25 +69,28 @@ pub(crate) async fn serve(
         };
         stream.set_nodelay(true).ok();
         let (router, shutdown) = (router.clone(), shutdown.clone());
-        // The configuration of now: what was renewed holds for every connection after.
-        let tls = tls.as_ref().map(|tls| TlsAcceptor::from(tls()));
+        let wire = wire.clone();
         connections.spawn(async move {
             let mut connection = Connection {
                 remote,
                 certificate: None,
+                replica: false,
             };
-            let Some(tls) = tls else {
-                return serve_one(stream, router, connection, heads, shutdown).await;
-            };
-            match handshake(&tls, stream).await {
-                Ok(stream) => {
+            // The configuration of now: what was renewed holds for every connection after.
+            let taken = tokio::time::timeout(HANDSHAKE, wire.take(stream)).await;
+            match taken.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+                Ok(Taken::Plain(stream)) => {
+                    serve_one(stream, router, connection, heads, shutdown).await;
+                }
+                Ok(Taken::Secure(stream, replica)) => {
+                    connection.replica = replica;
                     let chain = stream.get_ref().1.peer_certificates();
                     connection.certificate = chain
                         .and_then(|chain| chain.first())
                         .map(|leaf| Arc::new(Certificate::of(leaf)));
                     serve_one(stream, router, connection, heads, shutdown).await;
                 }
-                Err(error) => debug!(%remote, %error, "a TLS handshake failed"),
+                Err(error) => debug!(%remote, %error, "a connection is not served"),
             }
         });
     }
@@ -101,15 +105,6 @@ pub(crate) async fn serve(
         );
     }
     Ok(())
-}
-
-async fn handshake(
-    tls: &TlsAcceptor,
-    stream: TcpStream,
-) -> std::io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
-    tokio::time::timeout(HANDSHAKE, tls.accept(stream))
-        .await
-        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
 async fn serve_one(

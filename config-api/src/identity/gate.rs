@@ -25,6 +25,8 @@ pub(crate) struct Gate {
     tokens: Option<Arc<Reloaded<Tokens>>>,
     oidc: Option<Oidc>,
     certificates: bool,
+    /// Whether replicas know each other by the mesh's certificates.
+    mutual: bool,
     /// `None`: callers are not authenticated.
     grants: Option<Arc<Reloaded<Grants>>>,
 }
@@ -59,7 +61,7 @@ impl Followers {
                 );
                 health.check("access", why).degraded(
                     "callers are not authenticated: everybody who reaches this address may do everything \
-                     (--token-hashes-file, --client-ca-file or --oidc-issuer, with --access-file, changes that)",
+                     (--token-hashes-file, --client-ca-file, --mesh-client-certificates or --oidc-issuer, with --access-file, changes that)",
                 );
             }
         }
@@ -70,8 +72,11 @@ impl Gate {
     /// The gate that the flags ask for.
     ///
     /// # Errors
-    /// If a file cannot be read or understood.
-    pub(crate) fn new(config: &AccessConfig) -> Result<(Self, Followers), AccessError> {
+    /// If a file cannot be read or understood. `mutual`: whether replicas know each other by the mesh's certificates.
+    pub(crate) fn new(
+        config: &AccessConfig,
+        mutual: bool,
+    ) -> Result<(Self, Followers), AccessError> {
         let file = |flag| move |why: String| AccessError::File(flag, why);
         let text = |bytes: &[u8]| {
             String::from_utf8(bytes.to_vec()).map_err(|error| format!("it is not UTF-8: {error}"))
@@ -107,7 +112,8 @@ impl Gate {
         let gate = Self {
             tokens,
             oidc,
-            certificates: config.client_ca_file.is_some(),
+            certificates: config.client_ca_file.is_some() || config.mesh_client_certificates,
+            mutual,
             grants,
         };
         Ok((gate, followers))
@@ -115,6 +121,12 @@ impl Gate {
 
     /// Who calls. `peers` are the live replicas of this service.
     pub(super) async fn caller(&self, parts: &Parts, peers: &[Member]) -> Result<Caller, Status> {
+        let connection = parts.extensions.get::<Connection>();
+        // By identities, only a replica's own certificate makes its word count.
+        let peers = match self.mutual && !connection.is_some_and(|it| it.replica) {
+            true => &[],
+            false => peers,
+        };
         let Some(grants) = &self.grants else {
             // What another replica authenticated is taken over; here everybody may claim to be anybody.
             let who = peer::forwarded(&parts.headers, peers).unwrap_or_else(|| ANONYMOUS.into());
@@ -147,7 +159,8 @@ impl Gate {
             };
         }
         let connection = parts.extensions.get::<Connection>();
-        let Some(certificate) = connection.and_then(|c| c.certificate.as_ref()) else {
+        let certificate = connection.and_then(|c| c.certificate.as_ref());
+        let Some(certificate) = certificate.filter(|_| self.certificates) else {
             return Err(self.unauthorized("the request carries no credentials"));
         };
         match certificate.as_ref() {

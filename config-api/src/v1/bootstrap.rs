@@ -78,6 +78,7 @@ pub(super) async fn bootstrap(
         let issuers = Place::all(&known(&issuers, &[], "issuer", USUAL_ISSUER))?;
         let identity = credentials::identity(&app, &workload)?;
         let bundle = credentials::bundle(&app).await?;
+        credentials::room(&app, &key.namespace, &key.name).await?;
         let (credential, record) = credentials::make(identity, &workload);
         credentials::store(&app, &credential, &record).await?;
         let identified = Identified {

@@ -194,9 +194,9 @@ async fn forward(
         .addresses
         .get("http")
         .ok_or_else(|| unreachable("it registered no http address".into()))?;
-    let mut request = app
-        .peers
-        .http
+    let http = app.peers.http.client();
+    let http = http.ok_or_else(|| unreachable("this replica has no certificate yet".into()))?;
+    let mut request = http
         .request(
             parts.method.clone(),
             format!("{address}{}", parts.uri.path()),

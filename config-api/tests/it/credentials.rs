@@ -318,13 +318,44 @@ async fn credentials_are_listed_and_revoked() {
 #[tokio::test]
 async fn more_credentials_than_one_transaction_takes_are_revoked() {
     let (api, _) = mesh(&json!({"address": "127.0.1.1"})).await;
-    for _ in 0..130 {
-        bootstrap(&api).await;
+    bootstrap(&api).await;
+    // More than a workload may have now: some of before there was a limit.
+    let (_, first) = stored(&api).await.remove(0);
+    for n in 1..130_u8 {
+        let put = VaultOp::Put {
+            path: Credential::new(&[n; model::CREDENTIAL_BYTES].into()).hash(),
+            value: first.to_bytes(),
+            expect: Expect::Absent,
+        };
+        api.store
+            .write(Area::Tokens, vec![put], None)
+            .await
+            .unwrap();
     }
     let (code, revoked) = api.delete(CREDENTIALS).await;
     assert_eq!(code, 200, "{revoked}");
     assert_eq!(revoked["revoked"].as_array().unwrap().len(), 130);
     assert!(stored(&api).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_workload_has_so_many_credentials_and_no_more() {
+    let (api, _) = mesh(&json!({"address": "127.0.1.1"})).await;
+    for _ in 0..16 {
+        bootstrap(&api).await;
+    }
+    let (code, refused) = api.post(BOOTSTRAP, &Value::Null).await;
+    assert_eq!(code, StatusCode::CONFLICT, "{refused}");
+    let way_out = refused["message"].as_str().unwrap();
+    assert!(
+        way_out.contains("meshctl credentials revoke web-1"),
+        "{way_out}"
+    );
+    assert_eq!(stored(&api).await.len(), 16, "nothing was stored");
+    let (_, list) = api.get(CREDENTIALS).await;
+    let oldest = list["credentials"][0]["id"].as_str().unwrap();
+    assert_eq!(api.delete(&format!("{CREDENTIALS}/{oldest}")).await.0, 200);
+    bootstrap(&api).await;
 }
 
 #[tokio::test]

@@ -95,11 +95,16 @@ impl Material {
     /// # Errors
     /// If the certificate cannot be used.
     pub fn server(&self) -> Result<ServerConfig, MaterialError> {
-        let provider = provider();
         let verifier =
-            WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider.clone())
-                .build()?;
-        let mut config = ServerConfig::builder_with_provider(provider)
+            WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider()).build()?;
+        self.serving(verifier)
+    }
+
+    fn serving(
+        &self,
+        verifier: Arc<dyn rustls::server::danger::ClientCertVerifier>,
+    ) -> Result<ServerConfig, MaterialError> {
+        let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)
             .with_single_cert(self.chain.clone(), self.key())?;
@@ -107,6 +112,17 @@ impl Material {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
+    }
+
+    /// For a server whose clients may show a certificate of the mesh, and need not.
+    ///
+    /// # Errors
+    /// If the certificate cannot be used.
+    pub fn open_server(&self) -> Result<ServerConfig, MaterialError> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider())
+            .allow_unauthenticated()
+            .build()?;
+        self.serving(verifier)
     }
 
     /// For a client of this peer alone.

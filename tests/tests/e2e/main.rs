@@ -3,6 +3,7 @@
 //! Most scenarios run one mesh with four gateways at once: SotW and delta, on the newest and the oldest Envoy.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod api_https;
 mod authz;
 mod canaries;
 mod canary;

@@ -6,6 +6,24 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Findings, Path, names};
 use crate::spec::{Family, Gateway, Server, ServerTlsMode, ServerTlsSettings};
 
+/// The cipher suites of TLS 1.2 and older that every supported Envoy takes. (Envoy refuses a listener that names another.)
+const CIPHER_SUITES: [&str; 14] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-SHA",
+    "AES256-SHA",
+];
+
 pub(super) fn validate(spec: &Gateway, path: &Path, findings: &mut Findings) {
     findings.ensure(
         !spec.servers.is_empty(),
@@ -83,6 +101,16 @@ fn tls(server: &Server, path: &Path, findings: &mut Findings) {
         );
     };
     let path = path.at("tls");
+    for (path, suite) in path.each("cipherSuites", &tls.cipher_suites) {
+        findings.ensure(
+            CIPHER_SUITES.contains(&suite.as_str()),
+            &path,
+            format!(
+                "is no cipher suite that Envoys know; it must be one of {}",
+                CIPHER_SUITES.join(", ")
+            ),
+        );
+    }
     if server.family() == Family::Http {
         let redirect_only = ServerTlsSettings {
             https_redirect: tls.https_redirect,

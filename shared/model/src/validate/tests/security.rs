@@ -186,3 +186,19 @@ fn federated_trust_domains_say_how_they_are_known() {
          &format!("{at}.trustDomainBundle"), "", "another way"),
     ]);
 }
+
+#[test]
+fn gateways_name_cipher_suites_that_envoys_know() {
+    let with = |suites: Value| {
+        json!({"servers": [{"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["a.example"],
+            "tls": {"mode": "SIMPLE", "credentialName": "a", "cipherSuites": suites}}]})
+    };
+    let at = |n: u8| format!(".servers[0].tls.cipherSuites[{n}]");
+    #[rustfmt::skip]
+    told(Kind::Gateway, &[
+        (with(json!([])), "", "", ""),
+        (with(json!(["ECDHE-RSA-AES256-GCM-SHA384", "AES128-SHA"])), "", "", ""),
+        (with(json!(["AES128-SHA", "TLS_AES_128_GCM_SHA256"])), &at(1), "\"TLS_AES_128_GCM_SHA256\"", "ECDHE-ECDSA-CHACHA20-POLY1305"),
+        (with(json!(["ecdhe-rsa-aes128-sha"])), &at(0), "\"ecdhe-rsa-aes128-sha\"", "one of"),
+    ]);
+}
