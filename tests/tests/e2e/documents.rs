@@ -1,5 +1,5 @@
 //! What the documents tell people to type, typed: README, tutorial and operations beside `make up`, on its own ports in a network
-//! namespace.
+//! namespace. The commands for Docker and for machines are run in [`crate::docker`].
 //!
 //! Where the machine makes no namespaces, this says so and checks only that every block has a class.
 

@@ -10,6 +10,7 @@ mod canary;
 mod certificates;
 mod churn;
 mod clients;
+mod docker;
 mod documents;
 mod edge;
 mod etcd;
