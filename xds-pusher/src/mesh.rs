@@ -15,6 +15,7 @@ use model::Revision;
 use model::mtls::Mode;
 use store::{Entries, Event, Watch};
 use telemetry::Check;
+use telemetry::trace::{Carried, Context};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -239,9 +240,13 @@ impl Mesh {
     /// Takes over what proxies run of mutual TLS.
     fn learn(&mut self, set: Entries) {
         let changes = modes::changes(self.modes.as_ref().unwrap_or(&Entries::default()), &set);
+        let writes = self
+            .modes
+            .as_ref()
+            .map(|before| modes::writes(before, &set));
         self.modes = Some(set);
         let revision = *self.revision.borrow();
-        self.compile(revision, changes, &[]);
+        self.compile(revision, changes, &writes.unwrap_or_default());
     }
 
     fn compile(&mut self, revision: Revision, changes: Vec<compile::Change>, writes: &[Write]) {
@@ -266,8 +271,10 @@ impl Mesh {
         }
         if let Some(traced) = &traced {
             traced.compiled(&applied);
-            let expected = || self.expected(&changed);
-            traced.push(self.tracer.as_ref(), revision, expected);
+            // Nobody acknowledges a revision twice.
+            let newer = revision > *self.revision.borrow();
+            let tracer = self.tracer.as_ref().filter(|_| newer);
+            traced.push(tracer, revision, || self.expected(revision, &changed));
         }
         for id in changed {
             self.publish(id);
@@ -278,15 +285,17 @@ impl Mesh {
     }
 
     /// Who is about to be shown a new snapshot.
-    fn expected(&self, changed: &BTreeSet<ProxyId>) -> Vec<Expected> {
+    fn expected(&self, at: Revision, changed: &BTreeSet<ProxyId>) -> Vec<Expected> {
         let shown = changed.iter().filter(|id| !self.held.contains_key(id));
         let expected = shown.filter_map(|id| {
             let (class, revision) = self.views.place(*id)?;
             let subscriber = self.subscribers.get(id)?;
-            Some(Expected {
+            let revision = revision.max(subscriber.floor.0);
+            // Who moved to what others had before acknowledges no new revision.
+            (revision >= at.0).then(|| Expected {
                 node: subscriber.node.clone(),
                 class,
-                revision: revision.max(subscriber.floor.0),
+                revision,
             })
         });
         expected.collect()
@@ -405,6 +414,7 @@ impl Mesh {
                     node: subscriber.node.clone(),
                     revision: snapshot.revision(),
                     modes,
+                    cause: Carried::of(&Context::current()),
                 }));
             }
         }

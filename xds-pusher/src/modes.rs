@@ -17,6 +17,7 @@ use imbl::ordmap::DiffItem;
 use jiff::Timestamp;
 use model::mtls::{Acknowledged, DRAIN, Mode};
 use store::{Area, Entries, Entry, Expect, Vault, VaultError, VaultOp};
+use telemetry::trace::{Carried, is_exported};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 use xds::pb::envoy::config::core::v3::Node;
@@ -24,6 +25,7 @@ use xds::pb::google::protobuf::value::Kind;
 
 use crate::guard::Accounts;
 use crate::state::Workload;
+use crate::trace::{self, Write};
 
 /// How long to wait before the store is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -44,6 +46,8 @@ pub(crate) enum Told {
         node: Arc<str>,
         revision: i64,
         modes: BTreeMap<u16, Mode>,
+        /// The trace in which they were compiled.
+        cause: Carried,
     },
     /// It runs the listeners of this revision.
     Acknowledged { node: Arc<Node>, revision: i64 },
@@ -89,6 +93,24 @@ pub(crate) fn changes(before: &Entries, now: &Entries) -> Vec<compile::Change> {
     changes.collect()
 }
 
+/// In which traces what changed between two sets was acknowledged, where it was in any.
+pub(crate) fn writes(before: &Entries, now: &Entries) -> Vec<Write> {
+    if !is_exported() {
+        return Vec::new();
+    }
+    let writes = before.diff(now).filter_map(|item| {
+        let (path, entry) = match item {
+            DiffItem::Add(path, entry) => (path, entry),
+            DiffItem::Update { new, .. } => new,
+            DiffItem::Remove(..) => return None,
+        };
+        let workload = path.split_once('/')?;
+        let traceparent = Acknowledged::from_bytes(&entry.value).ok()?.traceparent?;
+        Some(Write::mode(entry.revision, workload, traceparent))
+    });
+    writes.collect()
+}
+
 /// Stores what proxies acknowledge; runs until cancelled.
 pub(crate) struct Keeper {
     pub(crate) vault: Arc<dyn Vault>,
@@ -99,9 +121,9 @@ pub(crate) struct Keeper {
 /// What happened to the modes of a workload.
 enum Turn {
     /// Its proxy was told them.
-    Sent(BTreeMap<u16, Mode>),
+    Sent(BTreeMap<u16, Mode>, Carried),
     /// Its proxy runs them, and lets old connections live that long.
-    Acknowledged(BTreeMap<u16, Mode>, Duration),
+    Acknowledged(BTreeMap<u16, Mode>, Duration, Carried),
 }
 
 /// What happened to the modes of workloads, in order.
@@ -114,13 +136,14 @@ fn turn(told: Told, pending: &mut Pending) -> Option<(String, Turn)> {
             node,
             revision,
             modes,
+            cause,
         } => {
             let path = path(&node)?;
             pending
                 .entry(node)
                 .or_default()
-                .insert(revision, modes.clone());
-            Some((path, Turn::Sent(modes)))
+                .insert(revision, (modes.clone(), cause.clone()));
+            Some((path, Turn::Sent(modes, cause)))
         }
         Told::Acknowledged { node, revision } => {
             let waiting = pending.get_mut(&*node.id)?;
@@ -129,8 +152,9 @@ fn turn(told: Told, pending: &mut Pending) -> Option<(String, Turn)> {
             if waiting.is_empty() {
                 pending.remove(&*node.id);
             }
-            let (_, modes) = newest?;
-            Some((path(&node.id)?, Turn::Acknowledged(modes, drain(&node))))
+            let (_, (modes, cause)) = newest?;
+            let turn = Turn::Acknowledged(modes, drain(&node), cause);
+            Some((path(&node.id)?, turn))
         }
     }
 }
@@ -142,22 +166,29 @@ fn path(node: &str) -> Option<String> {
 }
 
 /// What is to be stored after all that happened, if anything turned.
-fn turned(turns: &[Turn], present: Option<&Entry>, now: Timestamp) -> Option<(Vec<u8>, Expect)> {
+fn turned(
+    path: &str,
+    turns: &[Turn],
+    present: Option<&Entry>,
+    now: Timestamp,
+) -> Option<(Vec<u8>, Expect)> {
     let before = present.and_then(|entry| Acknowledged::from_bytes(&entry.value).ok());
     let before = before.unwrap_or_default();
-    let next = turns.iter().fold(before.clone(), |known, turn| match turn {
-        Turn::Sent(modes) => known.sent(modes, now),
-        Turn::Acknowledged(modes, drain) => known.turned(modes, *drain, now),
+    let mut next = turns.iter().fold(before.clone(), |known, turn| match turn {
+        Turn::Sent(modes, _) => known.sent(modes, now),
+        Turn::Acknowledged(modes, drain, _) => known.turned(modes, *drain, now),
     });
     if next == before || present.is_none() && next.ports.is_empty() {
         return None;
     }
     let expect = present.map_or(Expect::Absent, |entry| Expect::At(entry.revision));
+    let (Turn::Sent(_, cause) | Turn::Acknowledged(_, _, cause)) = turns.last()?;
+    next.traceparent = trace::storing(path, cause).traceparent;
     Some((next.to_bytes(), expect))
 }
 
-/// Modes of a proxy that it has not acknowledged yet, by the revision they came with.
-type Pending = HashMap<Arc<str>, BTreeMap<i64, BTreeMap<u16, Mode>>>;
+/// Modes of a proxy that it has not acknowledged yet, and what they were compiled for, by the revision they came with.
+type Pending = HashMap<Arc<str>, BTreeMap<i64, (BTreeMap<u16, Mode>, Carried)>>;
 
 impl Keeper {
     pub(crate) async fn keep(mut self) {
@@ -202,7 +233,7 @@ impl Keeper {
         for some in turns.chunks(AT_ONCE) {
             loop {
                 let puts = some.iter().filter_map(|(path, turns)| {
-                    let (value, expect) = turned(turns, stored.get(path.as_str()), now)?;
+                    let (value, expect) = turned(path, turns, stored.get(path.as_str()), now)?;
                     let path = path.clone();
                     Some(VaultOp::Put {
                         path,

@@ -63,6 +63,38 @@ impl Write {
     }
 }
 
+impl Write {
+    /// What a proxy acknowledged of mutual TLS was stored.
+    pub(crate) fn mode(
+        revision: Revision,
+        (namespace, name): (&str, &str),
+        traceparent: String,
+    ) -> Self {
+        let carried = Carried {
+            traceparent: Some(traceparent),
+            tracestate: None,
+        };
+        Self {
+            revision,
+            carried,
+            changes: 1,
+            key: Some(Key::new(Kind::WorkloadEntry, namespace, name)),
+        }
+    }
+}
+
+/// What a workload's proxy was told or acknowledged of mutual TLS is stored: the context to store with it, in the trace that it was
+/// compiled in, if that is one.
+pub(crate) fn storing(path: &str, cause: &Carried) -> Carried {
+    let cause = cause.context();
+    let (true, Some((namespace, name))) = (cause.has_active_span(), path.split_once('/')) else {
+        return Carried::default();
+    };
+    let of = policy(Kind::WorkloadEntry.name(), namespace, name);
+    let span = trace::span("store mode", SpanKind::Producer).with_attributes(of);
+    Carried::of(&trace::start(span, &cause))
+}
+
 fn changed(change: &Change) -> Option<Key> {
     match change {
         Change::Put { object, .. } => Some(object.key()),

@@ -67,6 +67,11 @@ pub fn init(options: &LogOptions, service: &'static str) -> Result<Traces, InitE
         directives: options.log.clone(),
         source,
     })?;
+    // Its news are that it began; what goes wrong it warns of.
+    let filter = match options.log.contains("opentelemetry") {
+        true => filter,
+        false => filter.add_directive(QUIET.parse().expect("it is a directive")),
+    };
     let json = match options.log_format {
         Format::Auto => !std::io::stderr().is_terminal(),
         Format::Text => false,
@@ -86,6 +91,9 @@ pub fn init(options: &LogOptions, service: &'static str) -> Result<Traces, InitE
     started.map_err(|_| InitError::Twice)?;
     Ok(Traces::start(service)?)
 }
+
+/// What is logged of OpenTelemetry unless `--log` says.
+const QUIET: &str = "opentelemetry=warn";
 
 /// JSON with `trace_id` and `span_id` beside the rest.
 struct JsonLines(Lines<Json>);

@@ -8,7 +8,7 @@ use weft_tests::mesh::{Mesh, Options, Variant};
 use weft_tests::otlp::{Protocol, Sink, Span, drawn};
 use weft_tests::wait;
 
-use crate::edge::{Edge, gateway, service};
+use crate::edge::{Edge, gateway, selecting_service, service, workload};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const OTHER: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -460,4 +460,39 @@ async fn a_certificate_that_was_uploaded_is_traced_through_all_three_services() 
         |span: &Span| span.name == "sign" && span.get("spiffe.id").contains("/ns/istio-system/");
     sink.span(OTHER, "of one signature", is).await.unwrap();
     edge.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_follows_when_a_sidecar_takes_mutual_tls_only_is_in_the_same_trace() {
+    let sink = Sink::start().await.unwrap();
+    let options = Options {
+        environment: &sink.environment(Protocol::Grpc),
+        issuer: Some(&[]),
+        ..Options::default()
+    };
+    let mesh = Mesh::start_with("mode-traced", options).await.unwrap();
+    let at = mesh.net.at(20, 9000);
+    let entry = workload("shop", "orders-1", at, &[("app", "orders")]);
+    let documents = format!("{}---\n{entry}", selecting_service("orders"));
+    mesh.apply(&documents).await.unwrap();
+    let (variant, version) = (Variant::Delta, Version::Newest);
+    let envoy = mesh.envoy("shop", "orders-1", variant, version, 20).await;
+    let envoy = envoy.unwrap();
+    envoy.ready().await.unwrap();
+    let body = json!({
+        "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
+        "metadata": { "name": "default", "namespace": "shop" },
+        "spec": { "mtls": { "mode": "STRICT" } }
+    });
+    let path = "/apis/security.istio.io/v1/namespaces/shop/peerauthentications/default";
+    put(&mesh, TRACE, path, &body).await;
+    let is = |span: &Span| span.name == "watch" && span.get("policy.type") == "peerauthentication";
+    sink.span(TRACE, "of its arrival", is).await.unwrap();
+    let is = |span: &Span| span.name == "store mode" && span.get("policy.name") == "orders-1";
+    let stored = sink.span(TRACE, "of storing it", is).await.unwrap();
+    let is = |span: &Span| span.name == "watch" && span.parent == stored.id;
+    let watch = sink.span(TRACE, "of who learns it", is).await.unwrap();
+    assert_eq!(watch.get("policy.name"), "orders-1");
+    let is = |span: &Span| span.name == "compile" && span.parent == watch.id;
+    sink.span(TRACE, "of what follows", is).await.unwrap();
 }

@@ -40,6 +40,7 @@ impl Fixture {
             node: NODE.into(),
             revision,
             modes: BTreeMap::from([(80, mode)]),
+            cause: Carried::default(),
         };
         self.tell.send(told).unwrap_or_else(|_| unreachable!());
     }

@@ -36,6 +36,9 @@ pub struct Acknowledged {
     pub ports: BTreeMap<u16, Since>,
     /// How long the proxy lets old connections live, in seconds.
     pub drain_seconds: u64,
+    /// W3C trace context of what led to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// What a proxy takes on a port.
@@ -63,6 +66,7 @@ impl Acknowledged {
         Self {
             ports: modes.iter().map(since).collect(),
             drain_seconds: drain.as_secs(),
+            traceparent: self.traceparent.clone(),
         }
     }
 
