@@ -3,7 +3,6 @@
 //! *Invariant:* what was received is kept as it came; nothing is sorted out.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +23,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span as Proto;
 use prost::Message as _;
 use tokio::task::AbortHandle;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::wait;
@@ -94,7 +95,7 @@ struct Received {
 /// A running collector; it ends when it is dropped.
 #[derive(Debug)]
 pub struct Sink {
-    address: SocketAddr,
+    url: String,
     received: Received,
     server: AbortHandle,
 }
@@ -105,6 +106,14 @@ impl Sink {
     /// # Errors
     /// If there is none.
     pub async fn start() -> Result<Self> {
+        Self::start_as(None).await
+    }
+
+    /// The same over TLS, by gRPC only, with this certificate and its key in PEM.
+    ///
+    /// # Errors
+    /// If there is no port, or this is no certificate.
+    pub async fn start_as(identity: Option<(&str, &str)>) -> Result<Self> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let received = Received::default();
@@ -113,10 +122,17 @@ impl Sink {
             .with_state(received.clone());
         let grpc = tonic::service::Routes::new(TraceServiceServer::new(received.clone()));
         let router = grpc.into_axum_router().merge(http);
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut server = Server::builder().accept_http1(true);
+        if let Some((certificate, key)) = identity {
+            let identity = Identity::from_pem(certificate, key);
+            server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
+        }
+        let server = server.add_routes(router.into());
+        let server = tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         let server = server.abort_handle();
+        let scheme = if identity.is_some() { "https" } else { "http" };
         Ok(Self {
-            address,
+            url: format!("{scheme}://{address}"),
             received,
             server,
         })
@@ -125,10 +141,7 @@ impl Sink {
     /// The variables by which services export to it at once.
     pub fn environment(&self, protocol: Protocol) -> Vec<(&'static str, String)> {
         vec![
-            (
-                "OTEL_EXPORTER_OTLP_ENDPOINT",
-                format!("http://{}", self.address),
-            ),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", self.url.clone()),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name().into()),
             ("OTEL_BSP_SCHEDULE_DELAY", "100".into()),
         ]

@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{SpanBuilder, Status, Tracer};
-use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::resource::EnvResourceDetector;
@@ -50,7 +51,7 @@ impl Traces {
         }
         let mut worker = None;
         if wanted() {
-            let mut exporter = opentelemetry_otlp::SpanExporter::builder().build()?;
+            let mut exporter = exporter()?;
             exporter.set_resource(&resource);
             let (queue, started) = export::start(exporter);
             provider = provider.with_span_processor(queue);
@@ -184,11 +185,30 @@ fn instance() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
+/// The exporter that the environment names. All of its variables are read there, but for what follows.
+fn exporter() -> Result<SpanExporter, ExporterBuildError> {
+    let builder = SpanExporter::builder();
+    let secure = of_traces("ENDPOINT").is_some_and(|endpoint| endpoint.starts_with("https:"));
+    let grpc = of_traces("PROTOCOL").is_some_and(|name| name.eq_ignore_ascii_case("grpc"));
+    if secure && grpc {
+        // Left to itself it would trust nobody.
+        let roots = ClientTlsConfig::new().with_enabled_roots();
+        return builder.with_tonic().with_tls_config(roots).build();
+    }
+    builder.build()
+}
+
+/// A variable of OTLP, of traces if that is set, or else of everything.
+fn of_traces(variable: &str) -> Option<String> {
+    ["TRACES_", ""].into_iter().find_map(|of| {
+        let value = std::env::var(format!("OTEL_EXPORTER_OTLP_{of}{variable}"));
+        value.ok().filter(|value| !value.is_empty())
+    })
+}
+
 /// Whether the environment wants spans exported: it names an endpoint or, expressly, the exporter.
 fn wanted() -> bool {
-    let named = |name| std::env::var(name).is_ok_and(|value: String| !value.is_empty());
-    let endpoint =
-        named("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") || named("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let endpoint = of_traces("ENDPOINT").is_some();
     match std::env::var("OTEL_TRACES_EXPORTER")
         .unwrap_or_default()
         .as_str()

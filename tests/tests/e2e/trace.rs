@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use weft_tests::envoy::Version;
 use weft_tests::mesh::{Mesh, Options, Variant};
 use weft_tests::otlp::{Protocol, Sink, Span, drawn};
+use weft_tests::run::Run;
 use weft_tests::wait;
 
 use crate::edge::{Edge, gateway, selecting_service, service, workload};
@@ -172,6 +173,27 @@ async fn a_dead_collector_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_behind_tls_must_be_one_of_the_systems() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap().pem();
+    let identity = (certificate.as_str(), key.serialize_pem());
+    let run = Run::temporary("collector").unwrap();
+    let roots = run.path("roots.pem");
+    std::fs::write(&roots, &certificate).unwrap();
+    for known in [true, false] {
+        let sink = Sink::start_as(Some((identity.0, &identity.1))).await;
+        let sink = sink.unwrap();
+        let mut environment = sink.environment(Protocol::Grpc);
+        if known {
+            environment.push(("SSL_CERT_FILE", roots.display().to_string()));
+        }
+        writes_and_ends("collector-tls", &environment).await;
+        assert_eq!(!sink.trace(TRACE).is_empty(), known);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_spans_are_sent_at_the_end() {
     let sink = Sink::start().await.unwrap();
     let mut environment = sink.environment(Protocol::Http);
@@ -190,6 +212,12 @@ fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
     spans.iter().filter(|span| span.name == name).collect()
 }
 
+/// Waits for the span of the request, the last of config-api, which sends its own when it likes.
+async fn requested(sink: &Sink) {
+    let is = |span: &Span| span.parent == CALLER;
+    sink.span(TRACE, "of the request", is).await.unwrap();
+}
+
 async fn edge(name: &str, environment: &[(&'static str, String)], issuer: bool) -> Edge {
     let options = Options {
         environment,
@@ -203,7 +231,7 @@ async fn edge(name: &str, environment: &[(&'static str, String)], issuer: bool) 
     Edge::start_with(name, &kinds, options).await.unwrap()
 }
 
-/// A request as this would make it, in a trace of the caller.
+/// Applies documents in a trace of the caller.
 async fn apply(edge: &Edge, trace: &str, yaml: &str) {
     let request = weft_tests::http::client()
         .post(format!("http://{}/v1/apply", edge.mesh.api_address()))
@@ -229,6 +257,7 @@ async fn one_write_is_one_trace_to_the_acknowledgement_of_each_envoy() {
     let revision = put(&edge.mesh, TRACE, path, &body).await;
     let push = sink.span(TRACE, "of the push", of("xds-pusher", "push"));
     let push = push.await.unwrap();
+    requested(&sink).await;
     // Children are told before their parents end, but may come with the next batch.
     let acks = |spans: &[Span]| named(spans, "ACK").len();
     wait::until("the ACK of each Envoy", wait::PATIENCE, async || {
@@ -430,6 +459,7 @@ async fn a_certificate_that_was_uploaded_is_traced_through_all_three_services() 
     sink.span(TRACE, "of the pusher", is).await.unwrap();
     let is = of("cert-issuer", "open secret");
     sink.span(TRACE, "of the opening", is).await.unwrap();
+    requested(&sink).await;
     let spans = sink.trace(TRACE);
     let transaction = named(&spans, "etcd transaction")[0];
     let what = [
