@@ -162,6 +162,7 @@ async fn what_many_proxies_acknowledge_is_stored_together() {
             node: id.as_str().into(),
             revision: 1,
             modes,
+            cause: Carried::default(),
         };
         let node = Node {
             id,
