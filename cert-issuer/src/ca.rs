@@ -134,6 +134,9 @@ impl Ca {
                     info!(%revision, root, sequence, "the certificate authority is in force");
                     check.ok();
                     cause.set(requests::cause_of(&set, revision));
+                    let root = authority.active_root().signer.not_after();
+                    telemetry::expires("root", root.as_second());
+                    telemetry::expires("issuing", authority.issuing().not_after().as_second());
                     publish.send_replace(Some(Arc::new(authority)));
                 }
                 Err(error) => {

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use issuer_api::v1::issuer_server::IssuerServer;
+use metrics::counter;
 use store::{Area, Entries, Member, Store, Vault};
 use telemetry::{Check, Health, Metrics, TaskError, Tasks};
 use tokio::net::TcpListener;
@@ -149,6 +150,7 @@ pub async fn run<S: Store + Vault>(
         policy,
     );
     let (health, metrics) = (Health::default(), Metrics::install());
+    begin();
     let instance = config.instance.clone();
     let instance = instance.unwrap_or_else(|| format!("issuer-{:08x}", rand::random::<u32>()));
     let (grpc, admin) = (listeners.grpc()?, listeners.admin()?);
@@ -309,6 +311,17 @@ pub async fn run<S: Store + Vault>(
         }
     });
     Ok(tasks.run().await?)
+}
+
+/// Begins series at nothing, so that the first event is a rise and not an appearance.
+fn begin() {
+    for kind in ["x509", "jwt"] {
+        drop(counter!("weft_issuer_svids_total", "kind" => kind));
+    }
+    for reason in ["authentication", "authorization", "request", "tokens"] {
+        drop(counter!("weft_issuer_refusals_total", "reason" => reason));
+    }
+    drop(counter!("weft_issuer_upload_failures_total"));
 }
 
 /// Publishes the credentials, for ever.

@@ -103,6 +103,7 @@ impl Own {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        telemetry::expires("own", svid.not_after.as_second());
         Ok((config, renewal(now, svid.not_after, rand::random())))
     }
 }

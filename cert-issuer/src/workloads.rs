@@ -74,6 +74,8 @@ struct Held {
     own: Vec<Resource>,
     /// When the certificate is to be signed anew.
     certificate_due: Timestamp,
+    /// When it expires; `None` before there is one.
+    not_after: Option<Timestamp>,
     tokens: Tokens,
     /// When the first of all that is due.
     due: Timestamp,
@@ -329,6 +331,7 @@ impl Workloads {
                 held.own = own;
                 held.issuer = Some(authority.issuing().certificate().clone());
                 held.certificate_due = renewal(now, not_after, rand::random());
+                held.not_after = Some(not_after);
                 self.check.ok();
                 held.sign_tokens(
                     &authority,
@@ -362,6 +365,9 @@ impl Workloads {
         });
         #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
         gauge!("weft_issuer_workloads").set(self.held.len() as f64);
+        if let Some(first) = self.held.values().filter_map(|held| held.not_after).min() {
+            telemetry::expires("issued", first.as_second());
+        }
     }
 
     fn authority(&self) -> Option<Arc<Authority>> {
@@ -378,6 +384,7 @@ impl Held {
             issuer: None,
             own: Vec::new(),
             certificate_due: Timestamp::UNIX_EPOCH,
+            not_after: None,
             tokens: Tokens::default(),
             due: Timestamp::UNIX_EPOCH,
             uploaded: None,

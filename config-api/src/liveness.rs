@@ -41,6 +41,13 @@ pub(crate) fn parse_ttl(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Begins series at nothing, so that the first event is a rise and not an appearance.
+pub(crate) fn begin() {
+    for up in ["true", "false"] {
+        drop(counter!("weft_liveness_turns_total", "up" => up));
+    }
+}
+
 /// One heartbeat.
 pub(crate) struct Beat {
     pub(crate) workload: Workload,

@@ -138,6 +138,8 @@ impl Server {
             http,
         } = self;
         let (health, metrics) = (Health::default(), Metrics::install());
+        limits::begin();
+        liveness::begin();
         if config.insecure_plaintext_xds {
             warn!(
                 "--insecure-plaintext-xds: bootstraps hold no credentials, and proxies talk to pushers in the clear"

@@ -141,6 +141,7 @@ pub async fn run<S: Store + Vault>(
     let (store, vault): (Arc<dyn Store>, Arc<dyn Vault>) = (store.clone(), store);
     let health = Health::default();
     let metrics = Metrics::install();
+    observe::begin();
     let instance = config
         .instance
         .clone()
@@ -154,6 +155,7 @@ pub async fn run<S: Store + Vault>(
     let (tell, told) = mpsc::unbounded_channel();
     let tell = (!config.insecure_plaintext_xds).then_some(tell);
     let (tracer, heard) = trace::Tracer::new().unzip();
+    let commits = observe::Commits::default();
     // Who is told to stop drains first, and everything goes on while it does.
     let end = CancellationToken::new();
     let mut tasks = Tasks::new(end.clone());
@@ -191,6 +193,7 @@ pub async fn run<S: Store + Vault>(
     };
     let mesh = Mesh::new(
         compiler,
+        commits.clone(),
         Freshness::new(store.clone(), peers),
         &health,
         tell.clone(),
@@ -231,10 +234,11 @@ pub async fn run<S: Store + Vault>(
     let server = xds::Server::new(source)
         .identifier(&instance)
         .load_timeout(LOAD)
-        .callbacks(Arc::new(observe::Observer {
+        .callbacks(Arc::new(observe::Observer::new(
             tell,
-            tracer: tracer.clone(),
-        }))
+            tracer.clone(),
+            commits,
+        )))
         .options(|options| options.late_removal = !config.unsafe_remove_early);
     let service = api::Service {
         instance: instance.clone(),
@@ -261,6 +265,7 @@ pub async fn run<S: Store + Vault>(
         tasks.spawn("traces", trace::run(tracer, heard, streams, end.clone()));
     }
     tasks.spawn_until_shutdown("metrics", metrics.clone().upkeep());
+    tasks.spawn_until_shutdown("lag", observe::lag(store.clone(), revision.clone()));
     tasks.spawn_until_shutdown("mesh", {
         let (store, identities) = (store.clone(), guard.is_some());
         async move {

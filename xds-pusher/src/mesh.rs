@@ -11,6 +11,7 @@ use compile::{Compiler, Proxy, ProxyId};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered};
+use metrics::{counter, gauge, histogram};
 use model::Revision;
 use model::mtls::Mode;
 use store::{Entries, Event, Watch};
@@ -23,6 +24,7 @@ use tracing::{debug, info, warn};
 use crate::freshness::Freshness;
 use crate::guard::Accounts;
 use crate::modes::{self, Tell, Told};
+use crate::observe::{self, Commits};
 use crate::state::State;
 use crate::trace::{self, Expected, Tracer, Write};
 use crate::views::Views;
@@ -85,6 +87,7 @@ struct Subscriber {
 pub(crate) struct Mesh {
     views: Views,
     sides: watch::Sender<Option<Sides>>,
+    commits: Commits,
     revision: watch::Sender<Revision>,
     watching: watch::Sender<bool>,
     accounts: watch::Sender<Accounts>,
@@ -107,6 +110,7 @@ pub(crate) struct Mesh {
 impl Mesh {
     pub(crate) fn new(
         compiler: Compiler,
+        commits: Commits,
         freshness: Freshness,
         health: &telemetry::Health,
         tell: Option<Tell>,
@@ -115,6 +119,7 @@ impl Mesh {
         Self {
             views: Views::new(compiler),
             sides: watch::Sender::new(None),
+            commits,
             revision: watch::Sender::new(Revision::default()),
             watching: watch::Sender::new(false),
             accounts: watch::Sender::new(None),
@@ -201,8 +206,13 @@ impl Mesh {
                     revision: at,
                     changes: new,
                     authors,
+                    written,
                 } => {
                     revision = at;
+                    if let Some(written) = written {
+                        self.commits.note(at, written);
+                        histogram!("weft_watch_delay_seconds").record(observe::age(written));
+                    }
                     writes.push(Write::of(at, &new, &authors));
                     changes.extend(
                         new.into_iter()
@@ -259,9 +269,10 @@ impl Mesh {
         let applied = outcome.applied;
         if count > 0 {
             let elapsed = begun.elapsed();
-            metrics::histogram!("weft_compile_seconds").record(elapsed);
-            metrics::counter!("weft_units_recompiled_total")
-                .increment(applied.counters.units_recompiled);
+            histogram!("weft_compile_seconds").record(elapsed);
+            counter!("weft_units_recompiled_total").increment(applied.counters.units_recompiled);
+            counter!("weft_resources_recompiled_total")
+                .increment(applied.counters.resources_changed);
             debug!(%revision, changes = count, proxies = outcome.changed.len(), ?elapsed, "compiled");
         }
         let mut changed = outcome.changed;
@@ -281,6 +292,7 @@ impl Mesh {
         }
         // After what it brought: who reads a revision finds its snapshots published.
         self.revision.send_replace(revision);
+        self.measure();
         self.release(Instant::now());
     }
 
@@ -320,6 +332,17 @@ impl Mesh {
         }
         self.sides.send_replace(sides);
         sided
+    }
+
+    /// Says how large everything is.
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    fn measure(&self) {
+        let counters = self.views.full().counters();
+        gauge!("weft_mesh_resources").set(self.state.len() as f64);
+        gauge!("weft_mesh_revision").set(self.revision.borrow().0 as f64);
+        gauge!("weft_cache_units").set(counters.units as f64);
+        gauge!("weft_cache_classes").set(counters.classes as f64);
+        gauge!("weft_proxies").set(self.subscribers.len() as f64);
     }
 
     fn answer(&mut self, command: Command) {
@@ -417,6 +440,15 @@ impl Mesh {
                     cause: Carried::of(&Context::current()),
                 }));
             }
+        }
+        counter!("weft_snapshot_updates_total").increment(1);
+        if let Some(snapshot) = &snapshot {
+            let resources: usize = xds::ResourceType::ALL
+                .map(|ty| snapshot.len(ty))
+                .iter()
+                .sum();
+            #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+            histogram!("weft_snapshot_resources").record(resources as f64);
         }
         subscriber.publish.send_replace(snapshot);
     }

@@ -1,8 +1,20 @@
-//! Counts what happens on streams, and tells those who follow it.
+//! Counts what happens on streams and how long it takes, and tells those who follow it.
+//!
+//! *Invariant:* no label names a proxy or a resource: there are as many series on the largest mesh as on the smallest.
 
-use metrics::{counter, gauge};
+mod commits;
+mod lag;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use metrics::{counter, gauge, histogram};
 use xds::session::Event;
 use xds::{Callbacks, Request, ResourceType, StreamInfo};
+
+pub(crate) use commits::{Commits, age};
+pub(crate) use lag::lag;
 
 use crate::admit::Turn;
 use crate::modes::{Tell, Told};
@@ -11,9 +23,97 @@ use crate::trace::Tracer;
 /// Callbacks that count, and tell what proxies acknowledge.
 pub(crate) struct Observer {
     /// Absent without identities.
-    pub(crate) tell: Option<Tell>,
+    tell: Option<Tell>,
     /// Absent without a collector of traces.
-    pub(crate) tracer: Option<Tracer>,
+    tracer: Option<Tracer>,
+    commits: Commits,
+    /// By stream and type.
+    under_way: Mutex<HashMap<(u64, ResourceType), UnderWay>>,
+}
+
+/// What a stream has of a type.
+#[derive(Debug, Default)]
+struct UnderWay {
+    /// When something was asked for that was not answered yet.
+    asked: Option<Instant>,
+    /// The revision it runs; `None` before the first ACK.
+    runs: Option<i64>,
+    /// The revision that was sent and not answered yet.
+    sent: Option<i64>,
+}
+
+/// Begins every series at nothing, so that the first event is a rise and not an appearance.
+pub(crate) fn begin() {
+    for ty in ResourceType::ALL.map(acronym) {
+        for name in [
+            "weft_xds_requests_total",
+            "weft_xds_responses_total",
+            "weft_xds_response_bytes_total",
+            "weft_xds_resources_total",
+            "weft_xds_acks_total",
+            "weft_xds_nacks_total",
+        ] {
+            drop(counter!(name, "type" => ty));
+        }
+        drop(histogram!("weft_xds_answer_seconds", "type" => ty));
+        drop(histogram!("weft_commit_ack_seconds", "type" => ty));
+    }
+    for reason in ["authentication", "authorization"] {
+        drop(counter!("weft_pusher_refusals_total", "reason" => reason));
+    }
+    for name in [
+        "weft_units_recompiled_total",
+        "weft_resources_recompiled_total",
+        "weft_snapshot_updates_total",
+    ] {
+        drop(counter!(name));
+    }
+    for name in [
+        "weft_compile_seconds",
+        "weft_watch_delay_seconds",
+        "weft_snapshot_resources",
+    ] {
+        drop(histogram!(name));
+    }
+    drop(gauge!("weft_xds_streams"));
+}
+
+impl Observer {
+    pub(crate) fn new(tell: Option<Tell>, tracer: Option<Tracer>, commits: Commits) -> Self {
+        Self {
+            tell,
+            tracer,
+            commits,
+            under_way: Mutex::default(),
+        }
+    }
+
+    fn with<T>(
+        &self,
+        stream: &StreamInfo,
+        ty: ResourceType,
+        then: impl FnOnce(&mut UnderWay) -> T,
+    ) -> T {
+        let mut all = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        then(all.entry((stream.id, ty)).or_default())
+    }
+
+    fn acknowledged(&self, stream: &StreamInfo, ty: ResourceType, revision: i64) {
+        let (before, sent) =
+            self.with(stream, ty, |it| (it.runs.replace(revision), it.sent.take()));
+        // Without a response it means that nothing changed for this stream.
+        if sent.is_none() {
+            return;
+        }
+        counter!("weft_xds_acks_total", "type" => acronym(ty)).increment(1);
+        // What a stream gets first has no commit that it waited for.
+        if let Some(since) = before.and_then(|before| self.commits.since(before, revision)) {
+            histogram!("weft_commit_ack_seconds", "type" => acronym(ty)).record(since);
+        }
+    }
 }
 
 impl Callbacks for Observer {
@@ -27,11 +127,32 @@ impl Callbacks for Observer {
         if let Some(tracer) = &self.tracer {
             tracer.closed(stream);
         }
+        let mut all = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for ty in ResourceType::ALL {
+            all.remove(&(stream.id, ty));
+        }
     }
 
-    fn on_request(&self, _: &StreamInfo, request: Request<'_>) -> Result<(), tonic::Status> {
-        if let Some(ty) = ResourceType::from_type_url(request.type_url()) {
-            counter!("weft_xds_requests_total", "type" => acronym(ty)).increment(1);
+    fn on_request(&self, stream: &StreamInfo, request: Request<'_>) -> Result<(), tonic::Status> {
+        let named = ResourceType::from_type_url(request.type_url());
+        let Some(ty) = named.or(stream.only) else {
+            return Ok(());
+        };
+        counter!("weft_xds_requests_total", "type" => acronym(ty)).increment(1);
+        let asks = match request {
+            Request::Sotw(request) => request.response_nonce.is_empty(),
+            Request::Delta(request) => {
+                let first = self.with(stream, ty, |it| it.runs.is_none() && it.sent.is_none());
+                first || !request.resource_names_subscribe.is_empty()
+            }
+        };
+        if asks {
+            self.with(stream, ty, |it| {
+                drop(it.asked.get_or_insert_with(Instant::now))
+            });
         }
         Ok(())
     }
@@ -44,9 +165,18 @@ impl Callbacks for Observer {
             turn.done();
         }
         let ty = acronym(response.ty());
+        let bytes: usize = response.chunks().iter().map(|chunk| chunk.len()).sum();
         counter!("weft_xds_responses_total", "type" => ty).increment(1);
+        counter!("weft_xds_response_bytes_total", "type" => ty).increment(bytes as u64);
         counter!("weft_xds_resources_total", "type" => ty)
             .increment(response.resources().len() as u64);
+        let asked = self.with(stream, response.ty(), |it| {
+            it.sent = Some(response.revision());
+            it.asked.take()
+        });
+        if let Some(asked) = asked {
+            histogram!("weft_xds_answer_seconds", "type" => ty).record(asked.elapsed());
+        }
     }
 
     fn on_event(&self, stream: &StreamInfo, event: &Event) {
@@ -55,7 +185,7 @@ impl Callbacks for Observer {
         }
         match event {
             Event::Ack { ty, revision } => {
-                counter!("weft_xds_acks_total", "type" => acronym(*ty)).increment(1);
+                self.acknowledged(stream, *ty, *revision);
                 if let (ResourceType::Listener, Some(tell), Some(node)) =
                     (ty, &self.tell, &stream.node)
                 {
@@ -70,6 +200,7 @@ impl Callbacks for Observer {
                 error,
                 ..
             } => {
+                self.with(stream, *ty, |it| it.sent = None);
                 counter!("weft_xds_nacks_total", "type" => acronym(*ty)).increment(1);
                 let proxy = stream.node.as_ref().map_or("", |node| node.id.as_str());
                 tracing::warn!(

@@ -86,6 +86,11 @@ impl State {
         }
     }
 
+    /// How many resources are in force.
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     /// The whole state at a revision, as changes to what was there.
     pub(crate) fn replace(&mut self, snapshot: Snapshot) -> Vec<compile::Change> {
         self.undecodable = snapshot

@@ -65,6 +65,7 @@ fn put(object: &Arc<Object>) -> Event {
             before: None,
         }],
         authors: vec![],
+        written: None,
     }
 }
 
@@ -154,6 +155,7 @@ fn what_is_gone_is_served_no_longer_and_what_is_damaged_is() {
             revision: Revision(2),
             changes,
             authors: vec![],
+            written: None,
         },
         keys,
     );

@@ -6,10 +6,10 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use metrics::{counter, gauge, histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{error, info};
@@ -87,6 +87,12 @@ pub(crate) async fn bound(State(limits): State<Limits>, request: Request, next: 
 /// Names a request in logs and answers.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Begins series at nothing, so that the first event is a rise and not an appearance.
+pub(crate) fn begin() {
+    drop(counter!("weft_http_refused_total"));
+    drop(counter!("weft_http_panics_total"));
+}
+
 /// Gives every request an id, and logs and counts its outcome.
 pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     let id = request
@@ -99,20 +105,37 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
                 .expect("a UUID is a valid header value")
         });
     request.headers_mut().insert(REQUEST_ID, id.clone());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (method(request.method()), request.uri().path().to_owned());
+    // A path of nobody is one route: callers must not make series.
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("none", MatchedPath::as_str).to_owned();
     let start = Instant::now();
     gauge!("weft_http_requests_under_way").increment(1.0);
     let mut response = next.run(request).await;
     gauge!("weft_http_requests_under_way").decrement(1.0);
     let (code, elapsed) = (response.status().as_u16(), start.elapsed());
     if !is_exempt(&path) {
-        counter!("weft_http_requests_total", "method" => method.to_string(), "code" => code.to_string()).increment(1);
-        histogram!("weft_http_request_seconds", "method" => method.to_string())
+        counter!("weft_http_requests_total", "method" => method, "route" => route.clone(), "code" => code.to_string()).increment(1);
+        histogram!("weft_http_request_seconds", "method" => method, "route" => route)
             .record(elapsed.as_secs_f64());
-        info!(%method, path, code, ms = elapsed.as_millis() as u64, id = id.to_str().unwrap_or_default(), "request");
+        info!(
+            method,
+            path,
+            code,
+            ms = elapsed.as_millis() as u64,
+            id = id.to_str().unwrap_or_default(),
+            "request"
+        );
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// The method as a label: callers may send any word.
+fn method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let known = KNOWN.into_iter().find(|known| *known == method.as_str());
+    known.unwrap_or("other")
 }
 
 /// What a panic in a handler is answered with.

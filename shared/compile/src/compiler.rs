@@ -73,6 +73,8 @@ pub struct Counters {
     pub resources_changed: u64,
     /// Classes of proxies at present.
     pub classes: u64,
+    /// Units whose values are kept at present.
+    pub units: u64,
 }
 
 #[derive(Clone)]
@@ -303,6 +305,7 @@ impl Compiler {
             units_assembled: self.memo.runs(0) + self.memo.runs(4),
             resources_changed: self.resources_changed,
             classes: self.classes.len() as u64,
+            units: self.memo.len() as u64,
         }
     }
 }
@@ -314,6 +317,7 @@ impl Counters {
             units_assembled: self.units_assembled - before.units_assembled,
             resources_changed: self.resources_changed - before.resources_changed,
             classes: self.classes,
+            units: self.units,
         }
     }
 }

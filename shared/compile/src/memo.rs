@@ -165,6 +165,11 @@ impl<P: Program> Memo<P> {
         moved
     }
 
+    /// How many units there are.
+    pub(crate) fn len(&self) -> usize {
+        self.units.len()
+    }
+
     /// How often a unit of this rank was computed.
     pub(crate) fn runs(&self, rank: usize) -> u64 {
         self.runs[rank]

@@ -63,6 +63,7 @@ impl Keeper {
             let due = match self.renew(roots).await {
                 Ok((material, due)) => {
                     info!(identity = %material.identity(), until = %material.not_after(), "have a certificate");
+                    telemetry::expires("own", material.not_after().as_second());
                     publish.send_replace(Some(Arc::new(material)));
                     check.ok();
                     pause = PAUSE.0;

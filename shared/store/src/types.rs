@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use model::{Key, Kind, Object, Revision};
 use serde::{Deserialize, Serialize};
 
@@ -151,12 +152,13 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "each variant says what its fields are")]
 pub enum Event {
-    /// All changes of one revision, together. `authors` are those of its change records; a watch of one kind does
-    /// not see change records and gives none.
+    /// All changes of one revision, together. `authors` are those of its change records, `written` when the record was
+    /// made, by its writer's clock; a watch of one kind does not see change records and gives neither.
     Changes {
         revision: Revision,
         changes: Vec<Change>,
         authors: Vec<Author>,
+        written: Option<Timestamp>,
     },
     /// The whole state at a revision: at the start, and after events were lost (compaction, a restore). What the
     /// watcher holds and this does not name is deleted.

@@ -267,6 +267,7 @@ fn event(layout: &Layout, batch: Batch) -> Event {
     let revision = Revision(batch.revision);
     let mut changes = Vec::new();
     let mut authors = Vec::new();
+    let mut written = None;
     for event in batch.events {
         match layout.place(&event.kv.key) {
             Place::Config(key) => changes.extend(change(layout, key, &event)),
@@ -280,10 +281,13 @@ fn event(layout: &Layout, batch: Batch) -> Event {
                     });
                 }
             }
-            Place::Record if !event.deleted => match codec::decode_author(&event.kv) {
-                Some(author) => authors.push(author),
-                None => tracing::warn!(key = event.kv.key, "a change record cannot be decoded"),
-            },
+            Place::Record if !event.deleted => {
+                written = written.or_else(|| layout.record_id(&event.kv.key).and_then(made));
+                match codec::decode_author(&event.kv) {
+                    Some(author) => authors.push(author),
+                    None => tracing::warn!(key = event.kv.key, "a change record cannot be decoded"),
+                }
+            }
             Place::Rollout(id) if event.deleted => {
                 changes.push(Change::Rollout { id, rollout: None });
             }
@@ -304,7 +308,18 @@ fn event(layout: &Layout, batch: Batch) -> Event {
         revision,
         changes,
         authors,
+        written,
     }
+}
+
+/// When a change record was made: its name begins with that.
+fn made(record: uuid::Uuid) -> Option<jiff::Timestamp> {
+    let (seconds, nanoseconds) = record.get_timestamp()?.to_unix();
+    let (seconds, nanoseconds) = (
+        i64::try_from(seconds).ok()?,
+        i32::try_from(nanoseconds).ok()?,
+    );
+    jiff::Timestamp::new(seconds, nanoseconds).ok()
 }
 
 /// What happened to a resource. Nothing, if a key was deleted that was none.

@@ -14,7 +14,7 @@ use axum::Router;
 
 pub use health::{Check, Health, grpc_health};
 pub use log::{Format, InitError, LogOptions, init};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, expires};
 pub use tasks::{TaskError, Tasks, shutdown_signal};
 pub use trace::Traces;
 

@@ -5,16 +5,24 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// The process's metrics, as recorded through the `metrics` macros.
 #[derive(Clone)]
 pub struct Metrics(PrometheusHandle);
 
-/// Upper bounds of latency histograms, in seconds.
-const BUCKETS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+/// Upper bounds of histograms of durations, in seconds.
+const SECONDS: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
 ];
+
+/// Upper bounds of histograms of sizes.
+const SIZES: [f64; 10] = [
+    1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 100_000.0,
+];
+
+/// The one histogram that counts things rather than seconds.
+const SIZE: &str = "weft_snapshot_resources";
 
 impl Metrics {
     /// The recorder of this process, installed on the first call. A process that runs several services (as tests do) has
@@ -25,8 +33,11 @@ impl Metrics {
             HANDLE
                 .get_or_init(|| {
                     PrometheusBuilder::new()
-                        .set_buckets(&BUCKETS)
-                        .expect("the list of buckets is not empty")
+                        .set_buckets(&SECONDS)
+                        .and_then(|builder| {
+                            builder.set_buckets_for_metric(Matcher::Full(SIZE.into()), &SIZES)
+                        })
+                        .expect("the lists of buckets are not empty")
                         .install_recorder()
                         .expect("this is the only place that installs a recorder")
                 })
@@ -42,6 +53,14 @@ impl Metrics {
             self.0.run_upkeep();
         }
     }
+}
+
+/// Says when a certificate expires: `own`, what the service shows; for others, what they are to it.
+pub fn expires(certificate: &'static str, unix_seconds: i64) {
+    #[allow(clippy::cast_precision_loss, reason = "seconds are far below 2^52")]
+    let seconds = unix_seconds as f64;
+    metrics::gauge!("weft_certificate_expiry_timestamp_seconds", "certificate" => certificate)
+        .set(seconds);
 }
 
 pub(crate) fn router(metrics: Metrics) -> Router {

@@ -128,6 +128,7 @@ fn what_is_not_known_revokes_nothing() {
             error: "damaged".into(),
         })],
         authors: Vec::new(),
+        written: None,
     });
     let mut kept = judge(&entries(7, Some("1")));
     assert_eq!(why(&mut kept, &damaged), None);

@@ -41,6 +41,10 @@ impl<K: Clone + Eq + Hash, V> Slots<K, V> {
         id
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
     pub(super) fn holds(&self, id: u32) -> bool {
         self.slots[id as usize].is_some()
     }

@@ -78,9 +78,9 @@ impl Servers {
         };
         histogram!("weft_etcd_request_seconds", "operation" => operation)
             .record(begun.elapsed().as_secs_f64());
-        if answer.is_err() {
-            counter!("weft_etcd_errors_total", "operation" => operation).increment(1);
-        }
+        // By nothing, too: the first error is a rise then, and not an appearance.
+        counter!("weft_etcd_errors_total", "operation" => operation)
+            .increment(answer.is_err().into());
         match answer {
             Ok(answer) => Ok((answer, place)),
             Err(fault) => Err(self.left(place, fault)),
