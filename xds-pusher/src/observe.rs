@@ -61,7 +61,12 @@ pub(crate) fn begin() {
     for reason in ["authentication", "authorization"] {
         drop(counter!("weft_pusher_refusals_total", "reason" => reason));
     }
+    for outcome in ["passed", "unreachable"] {
+        drop(counter!("weft_pusher_passes_total", "outcome" => outcome));
+    }
     for name in [
+        "weft_pusher_moved_streams_total",
+        "weft_trace_pushes_untold_total",
         "weft_units_recompiled_total",
         "weft_resources_recompiled_total",
         "weft_snapshot_updates_total",
@@ -76,6 +81,7 @@ pub(crate) fn begin() {
         drop(histogram!(name));
     }
     drop(gauge!("weft_xds_streams"));
+    drop(gauge!("weft_pusher_passed_streams"));
 }
 
 impl Observer {

@@ -29,7 +29,7 @@ impl Metrics {
     /// one recorder for all of them.
     pub fn install() -> Self {
         static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
-        Self(
+        let metrics = Self(
             HANDLE
                 .get_or_init(|| {
                     PrometheusBuilder::new()
@@ -42,7 +42,13 @@ impl Metrics {
                         .expect("this is the only place that installs a recorder")
                 })
                 .clone(),
-        )
+        );
+        // Series begin at nothing, so that the first event is a rise and not an appearance.
+        drop(::metrics::counter!("weft_trace_spans_exported_total"));
+        for reason in ["queue", "export"] {
+            drop(::metrics::counter!("weft_trace_spans_dropped_total", "reason" => reason));
+        }
+        metrics
     }
 
     /// Keeps histograms from growing between scrapes; runs until cancelled.
