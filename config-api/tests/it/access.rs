@@ -143,9 +143,11 @@ async fn a_refusal_names_everything() {
 
 /// What each route takes, written down a second time: (path, to read, to write, whether the namespace of the path counts).
 /// A dash is for nobody in particular.
-const EXPECTED: [(&str, &str, &str, &str); 34] = [
+const EXPECTED: [(&str, &str, &str, &str); 36] = [
     ("/livez", "-", "-", ""),
     ("/readyz", "-", "-", ""),
+    ("/healthz", "-", "-", ""),
+    ("/grpc.health.v1.Health/{*rest}", "-", "-", ""),
     ("/metrics", "viewer", "editor", "every"),
     ("/version", "known", "known", ""),
     ("/openapi/v3", "known", "known", ""),
