@@ -157,7 +157,7 @@ impl Callbacks for Observer {
         };
         if asks {
             self.with(stream, ty, |it| {
-                drop(it.asked.get_or_insert_with(Instant::now))
+                it.asked.get_or_insert_with(Instant::now);
             });
         }
         Ok(())

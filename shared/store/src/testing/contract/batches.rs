@@ -135,10 +135,17 @@ pub async fn a_batch_is_one_revision_and_one_event(rig: &dyn Rig) {
         revision,
         mut changes,
         authors,
+        written,
     } = event(&mut watch).await
     else {
         panic!("no changes")
     };
+    // The record says when, in whole milliseconds.
+    let age = jiff::Timestamp::now().duration_since(written.unwrap());
+    assert!(
+        (0..=PATIENCE.as_secs()).contains(&age.as_secs().try_into().unwrap()),
+        "{age}"
+    );
     assert_eq!((revision, authors), (second, vec![by("tester")]));
     changes.sort_by_key(|change| format!("{change:?}"));
     let of = |object: Object, at: Revision| {

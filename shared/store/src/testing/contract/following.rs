@@ -173,6 +173,7 @@ pub async fn a_large_revision_stays_whole(rig: &dyn Rig) {
             revision,
             changes: whole,
             authors,
+            ..
         } = event(watch).await
         else {
             panic!("no changes")
