@@ -65,6 +65,7 @@ pub(crate) fn begin() {
         drop(counter!("weft_pusher_passes_total", "outcome" => outcome));
     }
     for name in [
+        "weft_pusher_admission_refused_total",
         "weft_pusher_moved_streams_total",
         "weft_trace_pushes_untold_total",
         "weft_units_recompiled_total",
@@ -75,6 +76,7 @@ pub(crate) fn begin() {
     }
     for name in [
         "weft_compile_seconds",
+        "weft_pusher_admission_wait_seconds",
         "weft_watch_delay_seconds",
         "weft_snapshot_resources",
     ] {
@@ -82,6 +84,7 @@ pub(crate) fn begin() {
     }
     drop(gauge!("weft_xds_streams"));
     drop(gauge!("weft_pusher_passed_streams"));
+    drop(gauge!("weft_pusher_admission_queue"));
 }
 
 impl Observer {
