@@ -78,9 +78,4 @@ impl<K: Clone + Eq + Hash, V> Slots<K, V> {
         self.free.push(id);
         value
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.ids.len()
-    }
 }
