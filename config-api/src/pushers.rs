@@ -84,16 +84,25 @@ impl Pushers {
         F: Fn(PusherClient<Channel>) -> R,
         R: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
+        self.ask_within(self.deadline, question).await
+    }
+
+    /// The same, with another deadline, for what takes a pusher some work.
+    pub(crate) async fn ask_within<T, F, R>(&self, deadline: Duration, question: F) -> Answers<T>
+    where
+        F: Fn(PusherClient<Channel>) -> R,
+        R: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
         let asked = self.members().into_iter().map(|member| {
             let asked = self.client(&member).map(&question);
             async move {
                 let result = match asked {
-                    Ok(answer) => match tokio::time::timeout(self.deadline, answer).await {
+                    Ok(answer) => match tokio::time::timeout(deadline, answer).await {
                         Ok(Ok(response)) => Ok(response.into_inner()),
                         Ok(Err(status)) => {
                             Err(format!("{:?}: {}", status.code(), status.message()))
                         }
-                        Err(_) => Err(format!("no answer within {:?}", self.deadline)),
+                        Err(_) => Err(format!("no answer within {deadline:?}")),
                     },
                     Err(reason) => Err(reason),
                 };

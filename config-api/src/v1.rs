@@ -13,6 +13,7 @@ mod heartbeat;
 mod history;
 mod mtls;
 pub(crate) mod openapi;
+mod preview;
 mod proxies;
 pub(crate) mod rollouts;
 mod shards;

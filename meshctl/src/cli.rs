@@ -247,6 +247,9 @@ pub(crate) struct Delete {
 pub(crate) struct Diff {
     #[command(flatten)]
     pub(crate) files: Files,
+    /// Show as well what would change of what the connected proxies are told
+    #[arg(long)]
+    pub(crate) xds: bool,
 }
 
 #[derive(Debug, Args)]

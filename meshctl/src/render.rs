@@ -11,6 +11,7 @@ pub(crate) mod describe;
 pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod mtls;
+pub(crate) mod preview;
 pub(crate) mod proxies;
 pub(crate) mod resources;
 pub(crate) mod rollout;

@@ -2,6 +2,7 @@
 //!
 //! *Invariant:* answers are put together when asked for; nothing is kept for them.
 
+mod preview;
 mod rollout;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +15,8 @@ use pusher_api::v1::{
     ConfigResource, GetAffectedRequest, GetAffectedResponse, GetProxyConfigRequest,
     GetProxyConfigResponse, GetReplicaRequest, GetRolloutRequest, GetRolloutResponse,
     GetShardRequest, ListProxiesRequest, ListProxiesResponse, ListResourceStatusRequest,
-    ListResourceStatusResponse, Proxy, Refusal, Replica, ResourceStatus, Shard, SyncState,
-    TypeStatus,
+    ListResourceStatusResponse, PreviewRequest, PreviewResponse, Proxy, Refusal, Replica,
+    ResourceStatus, Shard, SyncState, TypeStatus,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response, Status};
@@ -209,6 +210,23 @@ impl Pusher for Service {
         Ok(Response::new(GetAffectedResponse {
             replica: Some(replica),
             proxies,
+        }))
+    }
+
+    async fn preview(
+        &self,
+        request: Request<PreviewRequest>,
+    ) -> Result<Response<PreviewResponse>, Status> {
+        let changes = preview::changes(request.get_ref()).map_err(Status::invalid_argument)?;
+        let replica = self.replica();
+        let compiler = self.ask(Compiler::clone).await?;
+        let preview = tokio::task::spawn_blocking(move || preview::preview(&compiler, changes));
+        let classes = preview
+            .await
+            .map_err(|error| Status::internal(format!("the preview failed: {error}")))?;
+        Ok(Response::new(PreviewResponse {
+            replica: Some(replica),
+            classes,
         }))
     }
 

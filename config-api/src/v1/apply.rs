@@ -13,7 +13,7 @@ use model::Object;
 use serde_json::{Value, json};
 
 use super::batch::{self, Done, Step};
-use super::documents;
+use super::{documents, preview};
 use crate::access::Role;
 use crate::app::App;
 use crate::http::body;
@@ -69,11 +69,16 @@ pub(super) async fn diff(
     request: Request<Body>,
 ) -> Result<Response> {
     let accept = Accept::of(&headers, &[])?;
+    let xds = params.flag("xds")?;
     let (steps, mut warnings) = read(&app, &params, &headers, request).await?;
     batch::permit(&caller, "diff", Role::Viewer, &steps)?;
     let done = batch::run(&app, &steps, true, &caller.author("diff"), None).await?;
     analyse(&app, &done, &mut warnings).await;
     let Done { revision, planned } = done;
+    let preview = match xds {
+        true => Some(preview::ask(&app, &caller, &planned, &mut warnings).await),
+        false => None,
+    };
     let results: Vec<Value> = planned
         .iter()
         .filter(|p| p.result != "unchanged")
@@ -85,7 +90,11 @@ pub(super) async fn diff(
             })
         })
         .collect();
-    let body = json!({"revision": revision.to_string(), "results": results, "warnings": warnings});
+    let mut body =
+        json!({"revision": revision.to_string(), "results": results, "warnings": warnings});
+    if let Some(preview) = preview {
+        body["xds"] = preview;
+    }
     let mut response = accept.respond(StatusCode::OK, &body);
     warning::add(response.headers_mut(), warnings.iter().map(String::as_str));
     Ok(response)

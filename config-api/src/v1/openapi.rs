@@ -34,7 +34,7 @@ const ROUTES: [Route; 23] = [
         "/v1/diff",
         &["post"],
         "What an apply would change",
-        &["fieldValidation", "namespace"],
+        &["fieldValidation", "namespace", "xds"],
         true,
     ),
     (

@@ -258,6 +258,19 @@ const EXPECTED_OF_WORKLOADS: [(&str, &str, &str, &str); 7] = [
     ),
 ];
 
+/// Where a change has been is seen by whoever sees a proxy; what becomes of it is decided by who may change it.
+const EXPECTED_OF_ROLLOUTS: [(&str, &str, &str, &str); 4] = [
+    ("/v1/rollouts", "viewer", "viewer", "some"),
+    ("/v1/rollouts/{revision}", "viewer", "viewer", "some"),
+    (
+        "/v1/rollouts/{revision}/continue",
+        "editor",
+        "editor",
+        "some",
+    ),
+    ("/v1/rollouts/{revision}/abort", "editor", "editor", "some"),
+];
+
 #[tokio::test]
 async fn every_route_asks_for_its_role() {
     let roles = ["viewer", "editor", "admin"];
@@ -289,6 +302,7 @@ async fn every_route_asks_for_its_role() {
     let expected: Vec<_> = EXPECTED
         .iter()
         .chain(&EXPECTED_OF_WORKLOADS)
+        .chain(&EXPECTED_OF_ROLLOUTS)
         .copied()
         .collect();
     let table = routes();
@@ -315,6 +329,7 @@ async fn every_route_asks_for_its_role() {
             .replace("{namespace}", "shop")
             .replace("{name}", "a")
             .replace("{service}", "orders")
+            .replace("{revision}", "1")
             .replace("{id}", "sidecar~shop~a");
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
             let needed = if ["GET", "HEAD"].contains(&method) {

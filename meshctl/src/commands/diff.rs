@@ -6,11 +6,13 @@ use super::{Context, apply};
 use crate::cli::Diff;
 use crate::client::Request;
 use crate::error::{Error, Exit};
-use crate::render::{diff, items, text};
+use crate::render::{diff, items, preview, text};
 
 pub(super) async fn run(context: &mut Context<'_>, diff: &Diff) -> Result<Exit, Error> {
     let documents = apply::documents(context, &diff.files)?;
-    let request = Request::of(Method::POST, &["v1", "diff"]).body(apply::list(&documents));
+    let request = Request::of(Method::POST, &["v1", "diff"])
+        .maybe("xds", diff.xds.then_some("true"))
+        .body(apply::list(&documents));
     let answer = apply::send(context, request, &documents).await?;
     let mut out = String::new();
     for change in items(&answer["results"]) {
@@ -27,10 +29,10 @@ pub(super) async fn run(context: &mut Context<'_>, diff: &Diff) -> Result<Exit, 
             context.out.style,
         );
     }
+    let same = out.is_empty();
+    if diff.xds {
+        out += &preview::classes(&answer["xds"], context.out.style);
+    }
     context.out.text(&out)?;
-    Ok(if out.is_empty() {
-        Exit::Success
-    } else {
-        Exit::Failure
-    })
+    Ok(if same { Exit::Success } else { Exit::Failure })
 }

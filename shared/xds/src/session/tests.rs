@@ -6,6 +6,7 @@ mod delta;
 mod gates;
 mod isolation;
 mod model;
+mod progress;
 mod sotw;
 
 use serde_json::json;
