@@ -44,6 +44,33 @@ pub async fn bench(flags: Flags) -> Result<()> {
     for count in &flags.envoys {
         streams(&mesh, &flags, &store, &pusher, &names, *count).await?;
     }
+    if flags.storm > 0 {
+        storm(&mesh, &flags, &names).await?;
+    }
+    Ok(())
+}
+
+/// Kills the pusher, and opens streams to its successor all at once.
+async fn storm(mesh: &Mesh, flags: &Flags, names: &Names) -> Result<()> {
+    mesh.pusher.kill();
+    mesh.pusher.start_again()?;
+    mesh.ready().await?;
+    let pusher = Usage::of(mesh.pusher.pid());
+    let (begun, count) = (Instant::now(), flags.storm);
+    let xds = mesh.net.at(1, 18000);
+    let _fleet = Fleet::open_by(count, xds, flags, names, count, PATIENCE).await?;
+    say(
+        &format!(
+            "{count} {} streams at once: all served",
+            flags.variant.name()
+        ),
+        &format!(
+            "{:.1?}, CPU of the pusher {:.1?}, RSS {}",
+            begun.elapsed(),
+            pusher.cpu()?,
+            mib(pusher.rss()?)
+        ),
+    );
     Ok(())
 }
 

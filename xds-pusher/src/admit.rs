@@ -55,22 +55,26 @@ impl Admission {
         self.0.waiting.load(Ordering::Relaxed)
     }
 
+    /// Whether so many wait that another replica should take the next.
+    pub(crate) fn full(&self) -> bool {
+        self.waiting() >= self.0.most
+    }
+
+    /// Refuses a stream, which another replica can take.
+    pub(crate) fn refuse() -> Status {
+        counter!("weft_pusher_admission_refused_total").increment(1);
+        Status::resource_exhausted(
+            "too many proxies connect at once; another replica can take this one",
+        )
+    }
+
     /// Waits for a stream's turn.
-    ///
-    /// # Errors
-    /// `RESOURCE_EXHAUSTED` if too many wait and `others` can take it.
-    pub(crate) async fn enter(&self, others: impl Future<Output = bool>) -> Result<Turn, Status> {
-        if self.waiting() >= self.0.most && others.await {
-            counter!("weft_pusher_admission_refused_total").increment(1);
-            return Err(Status::resource_exhausted(
-                "too many proxies connect at once; another replica can take this one",
-            ));
-        }
+    pub(crate) async fn turn(&self) -> Turn {
         let (begun, waits) = (Instant::now(), Waits::new(&self.0));
         let permit = self.0.places.clone().acquire_owned().await;
         drop(waits);
         histogram!("weft_pusher_admission_wait_seconds").record(begun.elapsed());
-        let permit = permit.map_err(|_| Status::unavailable("the pusher is shutting down"))?;
+        let permit = permit.expect("nobody closes the queue");
         let turn = Arc::new(Mutex::new(Some(permit)));
         let slow = Arc::downgrade(&turn);
         tokio::spawn(async move {
@@ -79,7 +83,7 @@ impl Admission {
                 Turn(turn).done();
             }
         });
-        Ok(Turn(turn))
+        Turn(turn)
     }
 }
 
@@ -104,62 +108,45 @@ impl Drop for Waits<'_> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use futures::FutureExt as _;
-    use tonic::Code;
-
     use super::*;
+    use futures::FutureExt as _;
 
     #[tokio::test]
     async fn turns_come_in_order_and_are_given_on() {
-        let admission = Admission::new(1, 10);
-        let first = admission.enter(async { true }).await.unwrap();
-        let mut second = Box::pin(admission.enter(async { true }));
-        let mut third = Box::pin(admission.enter(async { true }));
+        let admission = Admission::new(1, 2);
+        let first = admission.turn().await;
+        let mut second = Box::pin(admission.turn());
+        let mut third = Box::pin(admission.turn());
         assert!(second.as_mut().now_or_never().is_none());
+        assert!(!admission.full());
         assert!(third.as_mut().now_or_never().is_none());
         assert_eq!(admission.waiting(), 2);
+        assert!(admission.full());
         first.done();
-        assert!(
-            third.as_mut().now_or_never().is_none(),
-            "who came first is first"
-        );
-        let second = second.await.unwrap();
+        let early = third.as_mut().now_or_never();
+        assert!(early.is_none(), "who came first is first");
+        let second = second.await;
         assert_eq!(admission.waiting(), 1);
         // A stream that ends gives its turn on as well.
         drop(second);
-        third.await.unwrap();
+        third.await;
         assert_eq!(admission.waiting(), 0);
     }
 
     #[tokio::test]
     async fn who_gives_up_waits_no_more() {
         let admission = Admission::new(1, 10);
-        let _first = admission.enter(async { true }).await.unwrap();
-        let mut second = Box::pin(admission.enter(async { true }));
+        let _first = admission.turn().await;
+        let mut second = Box::pin(admission.turn());
         assert!(second.as_mut().now_or_never().is_none());
         drop(second);
         assert_eq!(admission.waiting(), 0);
     }
 
     #[tokio::test]
-    async fn only_what_another_can_take_is_refused() {
-        let admission = Admission::new(1, 1);
-        let first = admission.enter(async { true }).await.unwrap();
-        let mut waits = Box::pin(admission.enter(async { true }));
-        assert!(waits.as_mut().now_or_never().is_none());
-        let refused = admission.enter(async { true }).await.err().unwrap();
-        assert_eq!(refused.code(), Code::ResourceExhausted);
-        let mut last = Box::pin(admission.enter(async { false }));
-        assert!(last.as_mut().now_or_never().is_none(), "it waits instead");
-        first.done();
-        waits.await.unwrap().done();
-        last.await.unwrap();
-    }
-
-    #[tokio::test]
     async fn who_takes_too_long_makes_way() {
         let admission = Admission::new(1, 1);
-        let _slow = admission.enter(async { true }).await.unwrap();
-        admission.enter(async { true }).await.unwrap();
+        let _slow = admission.turn().await;
+        admission.turn().await;
     }
 }

@@ -189,7 +189,7 @@ impl Pass {
         }
     }
 
-    /// Serves a stream here, when its turn comes.
+    /// Serves a stream here, when its turn comes. It is answered at once, or whoever passed it on would give up.
     async fn here(&self, mut request: Request, next: Next, elsewhere: Elsewhere) -> Response {
         let others = async {
             match elsewhere {
@@ -198,13 +198,15 @@ impl Pass {
                 Elsewhere::Nowhere => false,
             }
         };
-        match self.admission.enter(others).await {
-            Ok(turn) => {
-                request.extensions_mut().insert(turn);
-                next.run(request).await
-            }
-            Err(status) => status.into_http(),
+        if self.admission.full() && others.await {
+            return Admission::refuse().into_http();
         }
+        let admission = self.admission.clone();
+        relay::later(async move {
+            let turn = admission.turn().await;
+            request.extensions_mut().insert(turn);
+            next.run(request).await
+        })
     }
 
     /// Whether another replica answers and fewer wait there than here. One asks; the others believe what was known before.

@@ -102,6 +102,18 @@ impl Fleet {
         count: u32,
         limit: Duration,
     ) -> Result<Self> {
+        Self::open_by(CONNECTING, xds, flags, names, count, limit).await
+    }
+
+    /// The same, so many at a time.
+    pub(super) async fn open_by(
+        at_once: u32,
+        xds: SocketAddr,
+        flags: &Flags,
+        names: &Names,
+        count: u32,
+        limit: Duration,
+    ) -> Result<Self> {
         let (arrived, mut arrivals) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             names: names.clone(),
@@ -123,11 +135,11 @@ impl Fleet {
                         streams.spawn(envoy::<DeltaDiscoveryRequest>(to, node, shared))
                     }
                 };
-                if number >= CONNECTING {
+                if number >= at_once {
                     arrivals.recv().await;
                 }
             }
-            for _ in 0..count.min(CONNECTING) {
+            for _ in 0..count.min(at_once) {
                 tokio::select! {
                     _ = arrivals.recv() => {}
                     Some(ended) = streams.join_next() => bail!("a stream ended: {ended:?}"),

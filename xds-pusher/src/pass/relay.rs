@@ -4,14 +4,13 @@
 //! *Invariant:* of the client's body, nothing but its beginning is sent before the owner has answered.
 
 use std::convert::Infallible;
-use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
 use tokio::sync::{oneshot, watch};
 use tonic::Status;
@@ -154,11 +153,53 @@ impl<T: Unpin + Send + 'static> http_body::Body for Relay<T> {
     }
 }
 
+/// A gRPC response that begins now and whose messages come when it is there.
+pub(crate) fn later(response: impl Future<Output = Response> + Send + 'static) -> Response {
+    let mut begun = Response::new(Body::new(Later::Waits(Box::pin(response))));
+    let grpc = HeaderValue::from_static("application/grpc");
+    begun.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    begun
+}
+
+enum Later {
+    Waits(Pin<Box<dyn Future<Output = Response> + Send>>),
+    Here(Body),
+    Ended,
+}
+
+impl http_body::Body for Later {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        loop {
+            match &mut *self {
+                Self::Waits(response) => {
+                    let (head, body) = ready!(response.as_mut().poll(context)).into_parts();
+                    // What is refused has its status at the beginning; this one has begun already.
+                    match Status::from_header_map(&head.headers) {
+                        None => *self = Self::Here(body),
+                        Some(status) => {
+                            *self = Self::Ended;
+                            return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status)))));
+                        }
+                    }
+                }
+                Self::Here(body) => return Pin::new(body).poll_frame(context),
+                Self::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
 /// A status as gRPC ends a stream with it.
 fn trailers(status: &Status) -> HeaderMap {
     let mut map = HeaderMap::new();
     if status.add_header(&mut map).is_err() {
-        map.insert(Status::GRPC_STATUS, http::HeaderValue::from_static("13"));
+        map.insert(Status::GRPC_STATUS, HeaderValue::from_static("13"));
     }
     map
 }
@@ -215,6 +256,19 @@ mod tests {
         let body = Body::from_stream(stream::iter(pieces));
         let ended = end(Relay::new(body, never(), ())).await;
         assert_eq!(ended, ("data".into(), Code::Unavailable));
+    }
+
+    #[tokio::test]
+    async fn what_comes_later_is_whole_and_may_be_a_refusal() {
+        let response = later(async { Response::new(Body::from("data")) });
+        assert_eq!(bytes(response.into_body()).await.unwrap(), "data");
+        let response = later(async { Status::permission_denied("no").into_http() });
+        let collected = response.into_body().collect().await.unwrap();
+        let status = Status::from_header_map(collected.trailers().unwrap()).unwrap();
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::PermissionDenied, "no")
+        );
     }
 
     #[tokio::test]
