@@ -326,8 +326,9 @@ async fn three_members(engine: &Engine) {
     let example = std::fs::read_to_string(engine.source.join(".env.example")).unwrap();
     let line = |name: &str| {
         let found = example.lines().filter_map(|line| line.strip_prefix('#'));
-        let found = found.filter(|line| line.starts_with(name)).next();
+        let mut found = found.filter(|line| line.starts_with(name));
         found
+            .next()
             .unwrap_or_else(|| panic!("{name} is not in .env.example"))
             .to_owned()
     };
