@@ -301,7 +301,7 @@ pub async fn run<S: Store + Vault>(
         membership(store, member, ttl, said, shutdown.clone())
     });
     tasks.spawn("admin", {
-        let router = telemetry::router(health, metrics)
+        let router = telemetry::router(&health, metrics)
             .merge(admin::bundle_endpoint(current.clone(), policy))
             .merge(admin::router(current, config.issuer_url.clone()));
         async move {

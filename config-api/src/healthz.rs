@@ -108,7 +108,7 @@ async fn round(app: &App) -> Report {
     let healthy = parts.iter().all(|(_, outcome)| outcome.failed.is_none());
     let parts: Map<String, Value> = parts
         .into_iter()
-        .map(|(name, outcome)| (name.to_owned(), outcome.to_json()))
+        .map(|(name, outcome)| (name.to_owned(), outcome.into_json()))
         .collect();
     Report {
         healthy,
@@ -211,7 +211,7 @@ fn all(begun: Instant, without: &str, replicas: Vec<Outcome>) -> Outcome {
         (false, true) => None,
         (false, false) => Some(reasons.join("; ")),
     };
-    let replicas = replicas.into_iter().map(Outcome::to_json).collect();
+    let replicas = replicas.into_iter().map(Outcome::into_json).collect();
     Outcome {
         took: begun.elapsed(),
         failed,
@@ -222,7 +222,7 @@ fn all(begun: Instant, without: &str, replicas: Vec<Outcome>) -> Outcome {
 }
 
 impl Outcome {
-    fn to_json(self) -> Value {
+    fn into_json(self) -> Value {
         let mut json = self.more;
         json.insert("ok".into(), self.failed.is_none().into());
         json.insert(

@@ -264,7 +264,7 @@ impl Server {
         tasks.spawn_until_shutdown("rollouts", rollouts::deliver::run(app.clone(), check));
         let check = health.check("liveness", "not started yet");
         tasks.spawn_until_shutdown("liveness", liveness::run(app.clone(), heard, freeze, check));
-        let router = router(&app, guard, health, metrics);
+        let router = router(&app, guard, &health, metrics);
         tasks.spawn("http", serve(listener, wire, router, heads, shutdown));
         Ok(tasks.run().await?)
     }
@@ -341,7 +341,7 @@ pub(crate) fn routes() -> Routes {
     k8s::routes().and(v1::routes()).and(healthz)
 }
 
-fn router(app: &Arc<App>, guard: Guard, health: Health, metrics: Metrics) -> Router {
+fn router(app: &Arc<App>, guard: Guard, health: &Health, metrics: Metrics) -> Router {
     let (router, _) = routes().parts();
     router
         .fallback(|request: Request| async move { Status::no_such_path(request.uri().path()) })

@@ -353,7 +353,7 @@ pub async fn run<S: Store + Vault>(
         }
     }
     tasks.spawn("admin", {
-        let router = telemetry::router(health, metrics);
+        let router = telemetry::router(&health, metrics);
         async move {
             axum::serve(listeners.admin, router)
                 .with_graceful_shutdown(async move { end.cancelled().await })

@@ -125,7 +125,7 @@ pub fn grpc_health(health: &Health) -> Router {
     grpc::router(health)
 }
 
-pub(crate) fn router(health: Health) -> Router {
+pub(crate) fn router(health: &Health) -> Router {
     async fn readyz(State(health): State<Health>) -> (StatusCode, Json<Value>) {
         let (ready, report) = health.report();
         (
@@ -141,7 +141,7 @@ pub(crate) fn router(health: Health) -> Router {
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
         .with_state(health.clone())
-        .merge(grpc_health(&health))
+        .merge(grpc_health(health))
 }
 
 #[cfg(test)]
@@ -156,7 +156,7 @@ mod tests {
 
     async fn readyz(health: &Health) -> (u16, Value) {
         let request = Request::get("/readyz").body(Body::empty()).unwrap();
-        let response = router(health.clone()).oneshot(request).await.unwrap();
+        let response = router(health).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap())

@@ -19,6 +19,6 @@ pub use tasks::{TaskError, Tasks, shutdown_signal};
 pub use trace::Traces;
 
 /// `/livez`, `/readyz`, gRPC's health protocol and `/metrics` of one service.
-pub fn router(health: Health, metrics: Metrics) -> Router {
+pub fn router(health: &Health, metrics: Metrics) -> Router {
     health::router(health).merge(metrics::router(metrics))
 }
