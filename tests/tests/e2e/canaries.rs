@@ -38,7 +38,8 @@ impl Canary {
     fn key(what: &str, pkcs8: &[u8]) -> Self {
         let secret = &pkcs8[36..68];
         let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let base64 = STANDARD.encode(&pkcs8[36..66]);
+        // The part of it that begins a line of PEM.
+        let base64 = STANDARD.encode(&pkcs8[48..66]);
         Self {
             what: what.into(),
             forms: vec![
