@@ -8,12 +8,12 @@ fn bundle(sequence: u64) -> Value {
     json!({"keys": [], "spiffe_sequence": sequence})
 }
 
-fn spec(domains: Value) -> MeshConfig {
+fn spec(domains: &Value) -> MeshConfig {
     serde_json::from_value(json!({"federatedTrustDomains": domains})).unwrap()
 }
 
-fn one(domain: Value) -> Domain {
-    let (mut domains, faults) = configured(&spec(json!([domain])), &"own".parse().unwrap());
+fn one(domain: &Value) -> Domain {
+    let (mut domains, faults) = configured(&spec(&json!([domain])), &"own".parse().unwrap());
     assert!(faults.is_empty(), "{faults:?}");
     domains.remove(0)
 }
@@ -36,15 +36,18 @@ fn what_was_fetched_is_in_force_until_another_bundle_is_configured() {
         domain.in_force(stored).map(|it| it.sequence().unwrap())
     };
     let (first, second) = (bundle(3).to_string(), bundle(1).to_string());
-    let of = |text: &str| one(json!({"trustDomain": "b", "trustDomainBundle": text}));
+    let of = |text: &str| one(&json!({"trustDomain": "b", "trustDomainBundle": text}));
     let fetched = stored(Some(&first), bundle(5));
     assert_eq!(sequence(&of(&first), None), Some(3));
     assert_eq!(sequence(&of(&first), Some(&fetched)), Some(5));
     // The operator's word counts, also if its number is less.
     assert_eq!(sequence(&of(&second), Some(&fetched)), Some(1));
     let web = json!({"trustDomain": "b", "bundleEndpointURL": "https://b/", "bundleEndpointProfile": {"type": "https_web"}});
-    assert_eq!(sequence(&one(web.clone()), None), None);
-    assert_eq!(sequence(&one(web), Some(&stored(None, bundle(4)))), Some(4));
+    assert_eq!(sequence(&one(&web), None), None);
+    assert_eq!(
+        sequence(&one(&web), Some(&stored(None, bundle(4)))),
+        Some(4)
+    );
     let damaged = Entry {
         value: b"{".as_slice().into(),
         revision: model::Revision(7),
@@ -57,7 +60,7 @@ fn what_the_api_would_refuse_is_left_out_and_named() {
     let own = "own".parse().unwrap();
     let text = bundle(1).to_string();
     let (domains, faults) = configured(
-        &spec(json!([
+        &spec(&json!([
             {"trustDomain": "own", "trustDomainBundle": text},
             {"trustDomain": "B", "trustDomainBundle": text},
             {"trustDomain": "c", "bundleEndpointURL": "https://c/"},
