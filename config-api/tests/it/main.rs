@@ -16,6 +16,7 @@ mod ownership;
 mod random;
 mod refusals;
 mod resources;
+mod routes;
 mod secrets;
 mod secure_clients;
 mod watches;
