@@ -187,7 +187,7 @@ async fn who_leaves_takes_only_its_nodes_along_and_who_comes_takes_its_share() {
     cluster.tick().await;
     fleet.see(cluster.time).await;
     cluster.envoys_see_the_time().await;
-    fleet.agree().unwrap();
+    fleet.agree().await.unwrap();
     fourth.stop().await;
 }
 
@@ -304,7 +304,7 @@ async fn fifty_blows_lose_no_request_and_set_nobody_back() {
     fleet.see(cluster.time).await;
     cluster.envoys_see_the_time().await;
     settled(&cluster.mesh, 3, &cluster.nodes(&fleet)).await;
-    fleet.agree().unwrap();
+    fleet.agree().await.unwrap();
     eprintln!("{} streams were opened", fleet.streams());
     for load in loads {
         load.stop().await.flawless().unwrap();
@@ -349,7 +349,7 @@ async fn two_thousand_that_come_at_once_are_all_served() {
     fleet.see(time).await;
     let time = tick(10_003).await;
     fleet.see(time).await;
-    fleet.agree().unwrap();
+    fleet.agree().await.unwrap();
     assert!(fleet.streams() as usize >= 2 * STORM);
     let shards = super::shards(&mesh).await.unwrap();
     let served: BTreeSet<_> = shards

@@ -120,20 +120,23 @@ impl Fleet {
         Ok(())
     }
 
-    /// The same, and that all hold the same now.
-    pub(super) fn agree(&self) -> Result<()> {
-        self.not_set_back()?;
+    /// The same, and that all come to hold the same; streams that just moved are still being told.
+    pub(super) async fn agree(&self) -> Result<()> {
         let held = |node: &Node| node.state.borrow().held.clone();
-        let first = held(&self.nodes[0]);
-        for node in &self.nodes {
-            ensure!(
-                held(node) == first,
-                "{} holds {:?}, others {first:?}",
-                node.id,
-                held(node)
-            );
-        }
-        Ok(())
+        let same = async || -> Result<()> {
+            let first = held(&self.nodes[0]);
+            for node in &self.nodes {
+                ensure!(
+                    held(node) == first,
+                    "{} holds {:?}, others {first:?}",
+                    node.id,
+                    held(node)
+                );
+            }
+            Ok(())
+        };
+        wait::until("all nodes to hold the same", PATIENCE, same).await?;
+        self.not_set_back()
     }
 }
 

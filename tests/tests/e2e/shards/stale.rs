@@ -94,5 +94,5 @@ async fn who_is_cut_off_serves_nobody_who_has_seen_more() {
 
     gate.open.send_replace(true);
     fleet.see(cluster.time).await;
-    fleet.agree().unwrap();
+    fleet.agree().await.unwrap();
 }
