@@ -108,6 +108,8 @@ impl Check {
     }
 
     fn set(&self, state: Condition) {
+        let is_well = !matches!(state, Condition::Failed(_));
+        metrics::gauge!("weft_ready", "check" => self.name).set(f64::from(u8::from(is_well)));
         let mut conditions = (self.parts.conditions)
             .lock()
             .expect("no code panics while it holds this lock");
