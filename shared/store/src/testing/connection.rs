@@ -49,8 +49,9 @@ impl Connection {
         let accepting = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                if relayed.borrow().mode != Mode::Cut {
-                    tokio::spawn(relay(client, port, relayed.clone()));
+                let Control { mode, cuts } = *relayed.borrow();
+                if mode != Mode::Cut {
+                    tokio::spawn(relay(client, port, relayed.clone(), cuts));
                 }
             }
         });
@@ -94,17 +95,17 @@ impl Connection {
     }
 }
 
-async fn relay(client: TcpStream, port: u16, control: watch::Sender<Control>) {
+/// Passes on what both sides say, until one of them ends or connections are cut once more than `cuts`.
+async fn relay(client: TcpStream, port: u16, control: watch::Sender<Control>, cuts: u64) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
         return;
     };
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
     let mut controls = control.subscribe();
-    let cuts = controls.borrow().cuts;
     tokio::select! {
-        () = requests(client_read, server_write, &control) => {}
-        () = answers(server_read, client_write, &control) => {}
+        () = requests(client_read, server_write, &control, cuts) => {}
+        () = answers(server_read, client_write, &control, cuts) => {}
         _ = controls.wait_for(|control| control.cuts != cuts) => {}
     }
 }
@@ -113,24 +114,28 @@ async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     control: &watch::Sender<Control>,
+    cuts: u64,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     // What was read before, as far as a pattern may have begun in it.
     let mut tail = Vec::new();
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
+        let mut closed = false;
         control.send_if_modified(|control| {
+            closed = control.cuts != cuts;
             let Mode::MuteOn(pattern) = control.mode else {
                 return false;
             };
             tail.extend_from_slice(&buffer[..n]);
-            let found = tail.windows(pattern.len()).any(|window| window == pattern);
+            let found = !closed && tail.windows(pattern.len()).any(|window| window == pattern);
             tail.drain(..tail.len().saturating_sub(pattern.len()));
             if found {
                 control.mode = Mode::Mute;
             }
             found
         });
-        if to.write_all(&buffer[..n]).await.is_err() {
+        // It may have been restored before this task heard of the cut: that is for new connections.
+        if closed || to.write_all(&buffer[..n]).await.is_err() {
             return;
         }
     }
@@ -140,11 +145,15 @@ async fn answers(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     control: &watch::Sender<Control>,
+    cuts: u64,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
-        let mute = control.borrow().mode == Mode::Mute;
-        if !mute && to.write_all(&buffer[..n]).await.is_err() {
+        let now = *control.borrow();
+        if now.cuts != cuts {
+            return;
+        }
+        if now.mode != Mode::Mute && to.write_all(&buffer[..n]).await.is_err() {
             return;
         }
     }
