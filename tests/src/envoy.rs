@@ -6,7 +6,6 @@ mod complaints;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -60,21 +59,6 @@ impl Envoy {
         run: &Run,
         name: &str,
         version: Version,
-        bootstrap: Value,
-        admin: SocketAddr,
-    ) -> Result<Self> {
-        Self::start_by(&[], run, name, version, bootstrap, admin).await
-    }
-
-    /// The same, as the argument of another command, such as one that enters a network namespace.
-    ///
-    /// # Errors
-    /// As [`Envoy::start`].
-    pub async fn start_by(
-        command: &[String],
-        run: &Run,
-        name: &str,
-        version: Version,
         mut bootstrap: Value,
         admin: SocketAddr,
     ) -> Result<Self> {
@@ -94,16 +78,13 @@ impl Envoy {
             "--log-level",
             "info",
         ];
-        let program = program.to_str().context("the path of Envoy is not UTF-8")?;
         let drain = bootstrap["node"]["metadata"]["DRAIN_TIME_S"].as_u64();
         let drain = drain.map(|seconds| ["--drain-time-s".to_owned(), seconds.to_string()]);
-        let envoy = std::iter::once(program).chain(args).map(str::to_owned);
-        let envoy = envoy.chain(drain.into_iter().flatten());
-        let mut words = command.iter().cloned().chain(envoy);
-        let program = words.next().context("no program to start")?;
-        let args: Vec<String> = words.collect();
+        let args = args.into_iter().map(str::to_owned);
+        let args: Vec<String> = args.chain(drain.into_iter().flatten()).collect();
+        let (program, args) = run.command(&program, &args)?;
         let log = run.path(&format!("{name}.log"));
-        let process = Process::start(name, Path::new(&program), &args, &log)?;
+        let process = Process::start(name, &program, &args, &log)?;
         process.listens(admin, PATIENCE).await?;
         Ok(Self { process, admin })
     }

@@ -3,6 +3,8 @@
 //! A namespace lives as long as the thread that made it, so none is left behind, not even by a test that is killed.
 //! *Invariant:* nothing outside the namespaces made here is changed.
 
+mod network;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -17,6 +19,8 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
+
+pub use self::network::Network;
 
 /// Something to do in a namespace. The future stays on its thread.
 type Task = Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Send>;
@@ -101,13 +105,23 @@ impl Namespace {
     /// # Errors
     /// If `ip` fails.
     pub fn wire(&self, address: &str, other: &Self, other_address: &str) -> Result<()> {
+        self.wire_as(("eth0", address), other, other_address)
+    }
+
+    /// The same, where the end in here has a name of its own.
+    fn wire_as(
+        &self,
+        (name, address): (&str, &str),
+        other: &Self,
+        other_address: &str,
+    ) -> Result<()> {
         let far = other.thread;
         self.ip(&format!(
-            "link add eth0 type veth peer name eth0 netns {far}"
+            "link add {name} type veth peer name eth0 netns {far}"
         ))?;
-        for (end, address) in [(self, address), (other, other_address)] {
-            end.ip(&format!("address add {address} dev eth0"))?;
-            end.ip("link set eth0 up")?;
+        for (end, name, address) in [(self, name, address), (other, "eth0", other_address)] {
+            end.ip(&format!("address add {address} dev {name}"))?;
+            end.ip(&format!("link set {name} up"))?;
         }
         Ok(())
     }

@@ -17,6 +17,8 @@ pub struct Run {
     trace: bool,
     /// What services find in their environment.
     pub(crate) environment: Environment,
+    /// What programs are started by, if not by themselves.
+    command: Vec<String>,
 }
 
 impl Run {
@@ -35,6 +37,34 @@ impl Run {
             .map(|(name, value)| ((*name).to_owned(), value.clone()));
         self.environment.extend(variables);
         self
+    }
+
+    /// The same directory, kept, where programs are started as arguments of another, such as one that enters a network
+    /// namespace.
+    #[must_use]
+    pub fn by(&self, command: Vec<String>) -> Self {
+        Self {
+            dir: self.dir.clone(),
+            temporary: false,
+            trace: self.trace,
+            environment: self.environment.clone(),
+            command,
+        }
+    }
+
+    /// A program and its arguments, as they are started in this run.
+    pub(crate) fn command(
+        &self,
+        program: &Path,
+        args: &[String],
+    ) -> Result<(PathBuf, Vec<String>)> {
+        let Some((first, words)) = self.command.split_first() else {
+            return Ok((program.to_owned(), args.to_owned()));
+        };
+        let program = program
+            .to_str()
+            .context("the path of a program is not UTF-8")?;
+        Ok((first.into(), [words, &[program.to_owned()], args].concat()))
     }
 
     /// The flags by which a service logs what this run wants to know.
@@ -60,6 +90,7 @@ impl Run {
             temporary: true,
             trace: false,
             environment: Environment::new(),
+            command: Vec::new(),
         })
     }
 
@@ -74,6 +105,7 @@ impl Run {
             temporary: false,
             trace: false,
             environment: Environment::new(),
+            command: Vec::new(),
         })
     }
 

@@ -69,7 +69,8 @@ fn etcd_member(
         ("--logger", "zap".to_owned()),
     ]);
     let log = run.path(&format!("{name}.log"));
-    Process::start(name, &binaries::tool("etcd")?, &args, &log)
+    let (program, args) = run.command(&binaries::tool("etcd")?, &args)?;
+    Process::start(name, &program, &args, &log)
 }
 
 /// Where the parts of one control plane keep what they share.
@@ -299,7 +300,7 @@ async fn service(
 ) -> Result<Process> {
     let log = run.path(&format!("{name}.log"));
     let args = [args, &run.log_flags()].concat();
-    let program = binaries::built(program)?;
+    let (program, args) = run.command(&binaries::built(program)?, &args)?;
     let process = Process::start_in(name, &program, &args, &run.environment, &log)?;
     process.listens(listens, PATIENCE).await?;
     Ok(process)

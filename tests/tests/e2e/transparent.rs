@@ -127,8 +127,8 @@ impl Machine {
         );
         let admin = SocketAddr::from(([127, 0, 0, 1], 9901));
         let start = async move || {
-            let run = weft_tests::run::Run::at(&run)?;
-            let envoy = Envoy::start_by(&command, &run, &log, kind.1, bootstrap, admin).await?;
+            let run = weft_tests::run::Run::at(&run)?.by(command);
+            let envoy = Envoy::start(&run, &log, kind.1, bootstrap, admin).await?;
             envoy.ready().await.map(|()| envoy)
         };
         self.envoy = Some(Arc::new(self.namespace.run(start).await?));
