@@ -5,9 +5,17 @@
 //! `text` right after it is its output: the lines must come in this order, others may come between them, `…` stands for anything
 //! and runs of spaces are one. A block with an output is repeated until it shows it, since policy takes a moment to arrive.
 //!
+//! Commands in prose are held to those blocks ([`not_run`]), and what else documents name to what there is ([`Named`]).
+//!
 //! *Invariant:* no block of commands is passed over: what is of no known class is an error.
 
 mod blocks;
+mod covered;
+mod links;
+mod named;
+mod programs;
+mod prose;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,6 +24,9 @@ use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
 pub use self::blocks::{Block, Place, blocks};
+pub use self::covered::not_run;
+pub use self::named::Named;
+pub use self::programs::Program;
 use crate::binaries;
 use crate::run::Run;
 use crate::wait;

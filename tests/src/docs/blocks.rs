@@ -15,6 +15,8 @@ pub enum Place {
     Machine,
     /// As `make --dry-run`: what starts the stack, or these tests, cannot run inside them.
     Make,
+    /// Nowhere: it takes too long, or servers of one's own. What it names is checked.
+    Checked,
 }
 
 impl Place {
@@ -24,8 +26,11 @@ impl Place {
             "compose" => Self::Compose,
             "machine" => Self::Machine,
             "make" => Self::Make,
+            "checked" => Self::Checked,
             other => {
-                bail!("{other:?} is not a place of commands: native, compose, machine or make")
+                bail!(
+                    "{other:?} is not a place of commands: native, compose, machine, make or checked"
+                )
             }
         })
     }
@@ -45,7 +50,7 @@ pub struct Block {
 }
 
 /// What stands for anything.
-const ANYTHING: char = '…';
+pub(super) const ANYTHING: char = '…';
 
 /// The languages of blocks that are not commands.
 const OTHERS: [&str; 8] = ["", "text", "yaml", "json", "rust", "mermaid", "diff", "ini"];

@@ -39,15 +39,24 @@ impl Left {
         left
     }
 
-    /// Fails if a process lives or an address is taken.
-    pub(crate) fn is_gone(&self) {
+    /// Whether all processes have ended; otherwise those that live.
+    pub(crate) fn alive(&self) -> Result<(), String> {
         let now = processes();
-        let alive: Vec<_> = self
-            .processes
-            .iter()
+        let alive = self.processes.iter();
+        let alive: Vec<_> = alive
             .filter(|(process, _)| now.contains_key(process))
             .collect();
-        assert!(alive.is_empty(), "still running: {alive:?}");
+        if alive.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("still running: {alive:?}"))
+        }
+    }
+
+    /// Fails if a process lives or an address is taken.
+    pub(crate) fn is_gone(&self) {
+        let alive = self.alive();
+        assert_eq!(alive, Ok(()));
         for address in &self.listens {
             TcpListener::bind(address)
                 .unwrap_or_else(|error| panic!("{address} is still taken: {error}"));
