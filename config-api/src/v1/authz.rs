@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode};
 use model::authz::call::{Call, Http};
+use model::authz::path::normalize;
 use model::authz::{Outcome, Policy, RuleId, explain, is_dry_run, verdict};
 use model::mesh::View;
 use model::mtls::{Mode, modes};
@@ -44,7 +45,7 @@ pub(super) struct Check {
     namespace: Option<String>,
     /// The method; GET by default.
     method: Option<String>,
-    /// The path; `/` by default.
+    /// The path as a client sends it; `/` by default. It is normalised as the proxy does it.
     path: Option<String>,
     /// The host; that of the service by default.
     host: Option<String>,
@@ -151,15 +152,37 @@ fn judged(
         destination_port: place.port,
         ..call.clone()
     };
-    let mut notes = Vec::new();
+    let (mut notes, mut redirected) = (Vec::new(), None);
+    let normalization = view
+        .mesh_config()
+        .and_then(|config| config.path_normalization.as_ref());
+    let normalization = normalization.map(|it| it.normalization).unwrap_or_default();
     match &mut call.http {
         Some(_) if !place.http => {
             notes.push("the port is not HTTP to the proxy, so it is judged as a connection");
             call.http = None;
         }
-        Some(http) if http.host.is_empty() => http.host.clone_from(&place.host),
-        _ => {}
+        Some(http) => {
+            if http.host.is_empty() {
+                http.host.clone_from(&place.host);
+            }
+            let normalized = normalize(&http.path, normalization);
+            if normalized.redirect {
+                redirected = Some(format!(
+                    "the path has an encoded slash, so the proxy answers with a redirect to {}, which is judged here",
+                    normalized.path
+                ));
+            } else if normalized.path != http.path {
+                redirected = Some(format!(
+                    "the proxy makes the path {}, which is judged",
+                    normalized.path
+                ));
+            }
+            http.path = normalized.path;
+        }
+        None => {}
     }
+    notes.extend(redirected.as_deref());
     if decision.mode == Mode::Disable && call.principal.take().is_some() {
         notes.push("the port takes plaintext only, so the caller has no identity there");
     }

@@ -11,6 +11,7 @@
 pub mod call;
 pub mod explain;
 pub mod matching;
+pub mod path;
 pub mod template;
 pub mod terms;
 
