@@ -124,6 +124,15 @@ async fn a_verdict_is_explained_rule_by_rule() {
         (&judged["verdict"], &judged["by"]),
         (&json!("DENIED"), &Value::Null)
     );
+    // Paths are judged as the proxy makes them, and the answer says so.
+    for (path, note) in [
+        ("/x/..//%61dmin/y", "the proxy makes the path /admin/y"),
+        ("/x/..%2Fadmin/y", "answers with a redirect to /admin/y"),
+    ] {
+        let judged = check(&api, at(json!({"from": "shop/web", "path": path}))).await;
+        assert_eq!(judged["by"]["policy"], "shop/no-admin", "{judged}");
+        assert!(judged["notes"].to_string().contains(note), "{judged}");
+    }
     // One of several values lets nobody through.
     let judged = check(&api, at(json!({"headers": ["x-role: admin"]}))).await;
     assert_eq!(judged["verdict"], "ALLOWED", "{judged}");
