@@ -51,7 +51,7 @@ async fn main() -> anyhow::Result<()> {
     // Only fails if there is one already, which would do.
     drop(rustls::crypto::ring::default_provider().install_default());
     let traces = telemetry::init(&flags.log, "cert-issuer")?;
-    let store = Arc::new(EtcdStore::new(flags.etcd.config()));
+    let store = Arc::new(EtcdStore::new(flags.etcd.config(None)?));
     let (authority, step) = match flags.command {
         Command::Serve(config) => {
             let listeners = Listeners::bind(&config).await?;

@@ -72,7 +72,7 @@ pub struct Config {
     pub insecure_plaintext_xds: bool,
     /// Where proxies reach any pusher whichever are running, as host:port, such as a name with an address for every replica;
     /// bootstraps name it after the pushers that live when they are made
-    #[arg(long, env = "WEFT_BOOTSTRAP_PUSHERS", value_name = "HOST:PORT", value_delimiter = ',', value_parser = place)]
+    #[arg(long, env = "WEFT_BOOTSTRAP_PUSHERS", value_name = "HOST:PORT", value_delimiter = ',', value_parser = mtls::place)]
     pub bootstrap_pushers: Vec<String>,
     /// Who may call.
     #[command(flatten)]
@@ -112,20 +112,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|d| Duration::try_from(d).ok())
         .ok_or_else(|| format!("{text:?} is not a duration such as 500ms, 30s or 1h30m"))
-}
-
-/// Somewhere to connect to: `xds-pusher:18000`, `[::1]:18000`.
-fn place(text: &str) -> Result<String, String> {
-    let port = text
-        .rsplit_once(':')
-        .filter(|(host, _)| !host.is_empty())
-        .and_then(|(_, port)| port.parse::<u16>().ok());
-    match port {
-        Some(1..) => Ok(text.to_owned()),
-        _ => Err(format!(
-            "{text:?} is not host:port, such as xds-pusher:18000"
-        )),
-    }
 }
 
 #[cfg(test)]

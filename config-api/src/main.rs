@@ -25,7 +25,12 @@ async fn main() -> anyhow::Result<()> {
         .install_default()
         .map_err(|_| anyhow::anyhow!("the process has a TLS provider already"))?;
     let traces = telemetry::init(&flags.log, "config-api")?;
-    let store = Arc::new(EtcdStore::new(flags.etcd.config()));
+    let own = flags
+        .config
+        .identity
+        .for_etcd()
+        .map_err(anyhow::Error::msg)?;
+    let store = Arc::new(EtcdStore::new(flags.etcd.config(own)?));
     let server = Server::bind(flags.config, store).await?;
     tracing::info!(address = %server.address(), "listening");
     let ended = server.run(telemetry::shutdown_signal()).await;

@@ -2,8 +2,8 @@
 //!
 //! *Invariant:* two meshes share nothing but the machine.
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -62,6 +62,8 @@ pub struct Mesh {
     pub run: Run,
     /// etcd.
     pub etcd: Process,
+    /// The files by which etcd is spoken to, if that is over TLS.
+    pub etcd_tls: Option<PathBuf>,
     /// config-api.
     pub api: Process,
     /// xds-pusher.
@@ -79,6 +81,9 @@ pub struct Options<'a> {
     pub issuer: Option<&'a [&'a str]>,
     /// Whether the services log everything there is to say.
     pub trace: bool,
+    /// Makes the files of an etcd at this address that is spoken to over TLS: those of [`stack::etcd_over_tls`] and of
+    /// [`stack::Access::Files`].
+    pub etcd_tls: Option<fn(&Path, IpAddr) -> Result<()>>,
     /// What the services find in their environment.
     pub environment: &'a [(&'a str, String)],
 }
@@ -115,16 +120,26 @@ impl Mesh {
     pub async fn start_with(name: &str, options: Options<'_>) -> Result<Self> {
         let net = Block::claim()?;
         let run = Run::temporary(name)?;
-        let etcd = stack::etcd(&run, "etcd", net.at(1, 2379), &run.path("etcd")).await?;
+        let etcd_tls = options.etcd_tls.map(|_| run.path("etcd-tls"));
+        if let (Some(make), Some(directory)) = (options.etcd_tls, &etcd_tls) {
+            std::fs::create_dir_all(directory)?;
+            make(directory, net.ip(1))?;
+        }
+        let etcd = Self::start_etcd(&run, &net, etcd_tls.as_deref()).await?;
         let run = if options.trace { run.tracing() } else { run };
         let run = run.with_environment(options.environment);
-        let store = Self::store(&net);
+        let store = Self::store_at(&net, etcd_tls.as_deref());
         let credentials = run.path(CREDENTIALS);
         let mut issuer = None;
         if let Some(flags) = options.issuer {
             stack::credentials(&run, &credentials, store).await?;
-            issuer =
-                Some(stack::issuer(&run, Self::issuer_settings(&net, &credentials, flags)).await?);
+            issuer = Some(
+                stack::issuer(
+                    &run,
+                    Self::issuer_settings(&net, store, &credentials, flags),
+                )
+                .await?,
+            );
         }
         let trust = match issuer {
             Some(_) => Trust::Identities(&credentials),
@@ -132,7 +147,10 @@ impl Mesh {
         };
         let (api, pusher) = tokio::join!(
             stack::config_api(&run, "config-api", net.at(1, 8080), store, trust),
-            stack::pusher(&run, Self::pusher_settings(&net, trust, options.pusher)),
+            stack::pusher(
+                &run,
+                Self::pusher_settings(&net, store, trust, options.pusher)
+            ),
         );
         let mesh = Self {
             api: api?,
@@ -141,21 +159,37 @@ impl Mesh {
             net,
             run,
             etcd,
+            etcd_tls,
         };
         mesh.ready().await?;
         Ok(mesh)
     }
 
-    fn store(net: &Block) -> stack::Store<'static> {
+    /// How the services reach the store.
+    pub fn store(&self) -> stack::Store<'_> {
+        Self::store_at(&self.net, self.etcd_tls.as_deref())
+    }
+
+    fn store_at<'a>(net: &Block, tls: Option<&'a Path>) -> stack::Store<'a> {
         stack::Store {
             etcd: net.at(1, 2379),
             more: &[],
             prefix: PREFIX,
+            access: tls.map_or(stack::Access::Plaintext, stack::Access::Files),
+        }
+    }
+
+    async fn start_etcd(run: &Run, net: &Block, tls: Option<&Path>) -> Result<Process> {
+        let (client, data) = (net.at(1, 2379), run.path("etcd"));
+        match tls {
+            None => stack::etcd(run, "etcd", client, &data).await,
+            Some(directory) => stack::etcd_over_tls(run, client, &data, directory).await,
         }
     }
 
     fn pusher_settings<'a>(
         net: &Block,
+        store: stack::Store<'a>,
         trust: Trust<'a>,
         flags: &'a [&'a str],
     ) -> stack::Pusher<'a> {
@@ -163,7 +197,7 @@ impl Mesh {
             name: "xds-pusher",
             listen: net.at(1, 18000),
             admin: net.at(1, 18001),
-            store: Self::store(net),
+            store,
             trust,
             flags,
         }
@@ -171,6 +205,7 @@ impl Mesh {
 
     fn issuer_settings<'a>(
         net: &Block,
+        store: stack::Store<'a>,
         credentials: &'a Path,
         flags: &'a [&'a str],
     ) -> stack::Issuer<'a> {
@@ -178,7 +213,7 @@ impl Mesh {
             name: "cert-issuer",
             listen: net.at(1, 18010),
             admin: net.at(1, 18011),
-            store: Self::store(net),
+            store,
             credentials,
             flags,
         }
@@ -225,7 +260,7 @@ impl Mesh {
         let credentials = self.run.path(CREDENTIALS);
         let (name, listen) = (format!("config-api-{n}"), self.net.at(n, 8080));
         let trust = self.trust(&credentials);
-        stack::config_api(&self.run, &name, listen, Self::store(&self.net), trust).await
+        stack::config_api(&self.run, &name, listen, self.store(), trust).await
     }
 
     /// Starts one more issuer, on address `n` of the mesh.
@@ -238,7 +273,7 @@ impl Mesh {
             name: &format!("cert-issuer-{n}"),
             listen: self.net.at(n, 18010),
             admin: self.net.at(n, 18011),
-            ..Self::issuer_settings(&self.net, &credentials, flags)
+            ..Self::issuer_settings(&self.net, self.store(), &credentials, flags)
         };
         stack::issuer(&self.run, settings).await
     }
@@ -281,9 +316,9 @@ impl Mesh {
             admin: self.net.at(n, 18001),
             store: stack::Store {
                 etcd,
-                ..Self::store(&self.net)
+                ..self.store()
             },
-            ..Self::pusher_settings(&self.net, trust, flags)
+            ..Self::pusher_settings(&self.net, self.store(), trust, flags)
         };
         stack::pusher(&self.run, settings).await
     }
@@ -297,7 +332,7 @@ impl Mesh {
             issuer.stop().await;
         }
         let credentials = self.run.path(CREDENTIALS);
-        let settings = Self::issuer_settings(&self.net, &credentials, flags);
+        let settings = Self::issuer_settings(&self.net, self.store(), &credentials, flags);
         self.issuer = Some(stack::issuer(&self.run, settings).await?);
         self.ready().await
     }
@@ -307,13 +342,7 @@ impl Mesh {
     /// # Errors
     /// If it does not listen in time.
     pub async fn restart_etcd(&mut self) -> Result<()> {
-        self.etcd = stack::etcd(
-            &self.run,
-            "etcd",
-            self.net.at(1, 2379),
-            &self.run.path("etcd"),
-        )
-        .await?;
+        self.etcd = Self::start_etcd(&self.run, &self.net, self.etcd_tls.as_deref()).await?;
         Ok(())
     }
 

@@ -19,7 +19,23 @@ use crate::{binaries, envoy, http, wait};
 /// # Errors
 /// If it does not listen in time; the message holds the end of its log.
 pub async fn etcd(run: &Run, name: &str, client: SocketAddr, data: &Path) -> Result<Process> {
-    let process = etcd_member(run, name, client, data, &[client])?;
+    let process = etcd_member(run, name, client, data, &[client], None)?;
+    process.listens(client, PATIENCE).await?;
+    Ok(process)
+}
+
+/// The same over TLS with the files of a directory: `server.pem` and `server.key` are what it shows, `clients.pem` the
+/// authorities of whom it serves.
+///
+/// # Errors
+/// As [`etcd`].
+pub async fn etcd_over_tls(
+    run: &Run,
+    client: SocketAddr,
+    data: &Path,
+    directory: &Path,
+) -> Result<Process> {
+    let process = etcd_member(run, "etcd", client, data, &[client], Some(directory))?;
     process.listens(client, PATIENCE).await?;
     Ok(process)
 }
@@ -32,7 +48,7 @@ pub async fn etcd(run: &Run, name: &str, client: SocketAddr, data: &Path) -> Res
 pub async fn etcd_cluster(run: &Run, clients: &[SocketAddr]) -> Result<Vec<Process>> {
     let members = clients.iter().enumerate().map(|(n, client)| {
         let name = format!("etcd-{n}");
-        etcd_member(run, &name, *client, &run.path(&name), clients)
+        etcd_member(run, &name, *client, &run.path(&name), clients, None)
     });
     let members: Vec<Process> = members.collect::<Result<_>>()?;
     for (member, client) in members.iter().zip(clients) {
@@ -48,7 +64,9 @@ fn etcd_member(
     client: SocketAddr,
     data: &Path,
     all: &[SocketAddr],
+    tls: Option<&Path>,
 ) -> Result<Process> {
+    let scheme = scheme(tls.is_some());
     let peer_url = |client: &SocketAddr| {
         let peer = SocketAddr::new(client.ip(), client.port() + 1);
         format!("http://{peer}")
@@ -58,19 +76,52 @@ fn etcd_member(
     let data = data
         .to_str()
         .context("the data directory's path is not UTF-8")?;
-    let args = flags(&[
+    let mut args = flags(&[
         ("--name", client.to_string()),
         ("--data-dir", data.to_owned()),
-        ("--listen-client-urls", format!("http://{client}")),
-        ("--advertise-client-urls", format!("http://{client}")),
+        ("--listen-client-urls", format!("{scheme}://{client}")),
+        ("--advertise-client-urls", format!("{scheme}://{client}")),
         ("--listen-peer-urls", peer_url(&client)),
         ("--initial-advertise-peer-urls", peer_url(&client)),
         ("--initial-cluster", members.join(",")),
         ("--logger", "zap".to_owned()),
     ]);
+    if let Some(directory) = tls {
+        args.extend(files(
+            directory,
+            &[
+                ("--cert-file", "server.pem"),
+                ("--key-file", "server.key"),
+                ("--trusted-ca-file", "clients.pem"),
+            ],
+        ));
+        args.push("--client-cert-auth".to_owned());
+    }
     let log = run.path(&format!("{name}.log"));
     let (program, args) = run.command(&binaries::tool("etcd")?, &args)?;
     Process::start(name, &program, &args, &log)
+}
+
+/// How the parts of a control plane speak to etcd. The files are in a directory: `servers.pem`, the authority of etcd's own
+/// certificate, and `client.pem` and `client.key`, what is shown to it.
+#[derive(Clone, Copy, Debug)]
+pub enum Access<'a> {
+    /// In the clear.
+    Plaintext,
+    /// Over TLS, with the certificate in the directory.
+    Files(&'a Path),
+    /// Over TLS, with a certificate that flags of the service name.
+    Own(&'a Path),
+}
+
+const fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
+}
+
+fn files(directory: &Path, named: &[(&str, &str)]) -> Vec<String> {
+    let named = named.iter();
+    let named = named.map(|(flag, name)| (*flag, directory.join(name).display().to_string()));
+    flags(&named.collect::<Vec<_>>())
 }
 
 /// Where the parts of one control plane keep what they share.
@@ -82,16 +133,32 @@ pub struct Store<'a> {
     pub more: &'a [SocketAddr],
     /// The root of the keys.
     pub prefix: &'a str,
+    /// How it is spoken to.
+    pub access: Access<'a>,
 }
 
 impl Store<'_> {
     fn flags(self) -> Vec<String> {
         let members = std::iter::once(&self.etcd).chain(self.more);
-        let endpoints: Vec<String> = members.map(|at| format!("http://{at}")).collect();
-        flags(&[
+        let scheme = scheme(!matches!(self.access, Access::Plaintext));
+        let endpoints: Vec<String> = members.map(|at| format!("{scheme}://{at}")).collect();
+        let mut args = flags(&[
             ("--etcd-endpoints", endpoints.join(",")),
             ("--etcd-prefix", self.prefix.to_owned()),
-        ])
+        ]);
+        let authority = ("--etcd-ca-file", "servers.pem");
+        args.extend(match self.access {
+            Access::Plaintext => Vec::new(),
+            Access::Own(directory) => files(directory, &[authority]),
+            Access::Files(directory) => {
+                let shown = [
+                    ("--etcd-cert-file", "client.pem"),
+                    ("--etcd-key-file", "client.key"),
+                ];
+                files(directory, &[authority, shown[0], shown[1]])
+            }
+        });
+        args
     }
 }
 

@@ -89,6 +89,7 @@ async fn run(flags: &Flags, running: &mut Running) -> Result<()> {
         etcd: flags.etcd,
         more: &[],
         prefix: PREFIX,
+        access: stack::Access::Plaintext,
     };
     let credentials = state.path("credentials");
     let mut ready = vec![flags.api, flags.xds_admin];

@@ -25,7 +25,12 @@ async fn main() -> anyhow::Result<()> {
     drop(rustls::crypto::ring::default_provider().install_default());
     let traces = telemetry::init(&flags.log, "xds-pusher")?;
     flags.config.check().map_err(anyhow::Error::msg)?;
-    let store = Arc::new(EtcdStore::new(flags.etcd.config()));
+    let own = flags
+        .config
+        .identity
+        .for_etcd()
+        .map_err(anyhow::Error::msg)?;
+    let store = Arc::new(EtcdStore::new(flags.etcd.config(own)?));
     let listeners = Listeners::bind(&flags.config).await?;
     let ended = xds_pusher::run(flags.config, listeners, store, telemetry::shutdown_signal()).await;
     traces.end().await;

@@ -28,23 +28,3 @@ proptest! {
         prop_assert_eq!(ttl.ok(), (100..=86_400_000).contains(&millis).then_some(Duration::from_millis(millis)));
     }
 }
-
-#[test]
-fn a_place_is_a_host_and_a_port() {
-    for good in ["xds-pusher:18000", "10.0.0.1:1", "[::1]:65535"] {
-        assert_eq!(place(good), Ok(good.to_owned()));
-    }
-    for bad in [
-        "",
-        "xds-pusher",
-        ":18000",
-        "xds-pusher:0",
-        "xds-pusher:65536",
-        "xds-pusher:http",
-    ] {
-        assert!(
-            place(bad).unwrap_err().contains("is not host:port"),
-            "{bad}"
-        );
-    }
-}

@@ -54,7 +54,7 @@ impl Keeper {
     /// Keeps it for ever. The check fails while there is none, or it has expired, and warns while it is not renewed.
     pub(crate) async fn keep(
         mut self,
-        publish: watch::Sender<Option<Arc<Material>>>,
+        publish: Arc<watch::Sender<Option<Arc<Material>>>>,
         check: Check,
     ) {
         let mut pause = PAUSE.0;

@@ -17,4 +17,4 @@ pub use channel::{ChannelError, channel, channel_to};
 pub use issuers::{Issuers, Tried};
 pub use leaf::{LeafError, leaf};
 pub use material::{Current, Material, MaterialError, anonymous};
-pub use own::{IdentityFlags, Own};
+pub use own::{IdentityFlags, Own, place};

@@ -135,6 +135,11 @@ impl Material {
         Ok(finished(config))
     }
 
+    /// The certificate with what signed it, and its key, for who shows them by other means.
+    pub fn pair(&self) -> store::etcd::Identity {
+        (self.chain.clone(), self.key())
+    }
+
     fn key(&self) -> rustls::pki_types::PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.to_vec()).into()
     }

@@ -8,6 +8,7 @@ use clap::Args;
 use futures::StreamExt as _;
 use model::{Credential, Identity, SpiffeIdError, TrustDomain};
 use rustls::RootCertStore;
+use store::etcd::OwnIdentity;
 use store::{Area, Member, Store, Vault};
 use telemetry::{Check, Health, Tasks};
 use tokio::sync::watch;
@@ -15,7 +16,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::keep::{Keeper, roots_of_pem, serve_with};
-use crate::{Current, Issuers, Serving};
+use crate::{Current, Issuers, Material, Serving};
 
 /// The service name under which issuers register.
 const ISSUERS: &str = "cert-issuer";
@@ -35,6 +36,19 @@ pub struct IdentityFlags {
     /// A file with the credential by which this service gets its certificate; `cert-issuer credential` makes it
     #[arg(long, env = "WEFT_CREDENTIAL_FILE")]
     pub credential_file: Option<PathBuf>,
+    /// Show this service's own certificate to etcd, where etcd demands one, instead of --etcd-cert-file. Needs --issuers and
+    /// --roots-file, because the certificate is there before etcd can be read
+    #[arg(long, env = "WEFT_ETCD_OWN_CERTIFICATE")]
+    pub etcd_own_certificate: bool,
+    /// Where issuers are, as host:port, beside those that etcd names
+    #[arg(long, env = "WEFT_ISSUERS", value_name = "HOST:PORT", value_delimiter = ',', value_parser = place)]
+    pub issuers: Vec<String>,
+    /// The roots of the mesh (PEM), until they can be read in etcd; an issuer's /bundle.pem
+    #[arg(long, env = "WEFT_ROOTS_FILE", value_name = "FILE", value_parser = roots_of_file)]
+    pub roots_file: Option<Arc<RootCertStore>>,
+    /// The certificate of now.
+    #[arg(skip)]
+    current: Arc<watch::Sender<Option<Arc<Material>>>>,
 }
 
 impl Default for IdentityFlags {
@@ -43,6 +57,10 @@ impl Default for IdentityFlags {
             trust_domain: "cluster.local".parse().expect("it is a trust domain"),
             system_namespace: "weft-system".into(),
             credential_file: None,
+            etcd_own_certificate: false,
+            issuers: Vec::new(),
+            roots_file: None,
+            current: Arc::default(),
         }
     }
 }
@@ -67,6 +85,56 @@ impl IdentityFlags {
         )?;
         credential(path)
     }
+
+    /// What `--etcd-own-certificate` stands for, if it is set: at every connection, the certificate of then.
+    ///
+    /// # Errors
+    /// A sentence that says which flag is missing and why.
+    pub fn for_etcd(&self) -> Result<Option<OwnIdentity>, String> {
+        if !self.etcd_own_certificate {
+            return Ok(None);
+        }
+        for (flag, missing) in [
+            ("--credential-file", self.credential_file.is_none()),
+            ("--issuers", self.issuers.is_empty()),
+            ("--roots-file", self.roots_file.is_none()),
+        ] {
+            if missing {
+                return Err(format!(
+                    "--etcd-own-certificate needs {flag}, because this service must have its certificate before it can read \
+                     etcd; set it, or use --etcd-cert-file and --etcd-key-file instead"
+                ));
+            }
+        }
+        let current = self.current.subscribe();
+        Ok(Some(Arc::new(move || {
+            let material = current.borrow();
+            let pair = material.as_ref().map(|material| material.pair());
+            pair.ok_or_else(|| "no issuer has given this service its certificate yet".into())
+        })))
+    }
+}
+
+/// Somewhere to connect to: `xds-pusher:18000`, `[::1]:18000`.
+///
+/// # Errors
+/// If it is none.
+pub fn place(text: &str) -> Result<String, String> {
+    let port = text
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty())
+        .and_then(|(_, port)| port.parse::<u16>().ok());
+    match port {
+        Some(1..) => Ok(text.to_owned()),
+        _ => Err(format!(
+            "{text:?} is not host:port, such as xds-pusher:18000"
+        )),
+    }
+}
+
+fn roots_of_file(path: &str) -> Result<Arc<RootCertStore>, String> {
+    let pem = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    roots_of_pem(&pem).map_err(|error| format!("{error}; an issuer gives the roots at /bundle.pem"))
 }
 
 fn credential(path: &Path) -> Result<Credential, String> {
@@ -110,9 +178,10 @@ impl Own {
     ) -> Result<Self, SpiffeIdError> {
         let issuer = flags.service(ISSUERS)?.id();
         let check = health.check("identity", "the issuer was not asked yet");
-        let (publish, addresses) = watch::channel(Vec::new());
-        tasks.spawn_until_shutdown("issuers", follow_issuers(store.clone(), publish));
-        let (publish, roots) = watch::channel(None);
+        let (publish, addresses) = watch::channel(flags.issuers.clone());
+        let follow = follow_issuers(store.clone(), flags.issuers.clone(), publish);
+        tasks.spawn_until_shutdown("issuers", follow);
+        let (publish, roots) = watch::channel(flags.roots_file.clone());
         tasks.spawn_until_shutdown(
             "roots",
             follow_roots(
@@ -128,8 +197,8 @@ impl Own {
             roots,
         });
         let keeper = Keeper::new(issuers.clone());
-        let (publish, current) = watch::channel(None);
-        tasks.spawn_until_shutdown("identity", keeper.keep(publish, check));
+        let current = flags.current.subscribe();
+        tasks.spawn_until_shutdown("identity", keeper.keep(flags.current.clone(), check));
         let (publish, serving) = watch::channel(None);
         tasks.spawn_until_shutdown("serving", serve_with(current.clone(), publish));
         Ok(Self {
@@ -140,12 +209,16 @@ impl Own {
     }
 }
 
-async fn follow_issuers(store: Arc<dyn Store>, publish: watch::Sender<Vec<String>>) {
+async fn follow_issuers(
+    store: Arc<dyn Store>,
+    named: Vec<String>,
+    publish: watch::Sender<Vec<String>>,
+) {
     loop {
         match store.members(ISSUERS).await {
             Ok(mut sets) => {
                 while let Some(set) = sets.next().await {
-                    let addresses = addresses(set);
+                    let addresses = addresses(set, &named);
                     publish.send_if_modified(|present| {
                         let changed = *present != addresses;
                         *present = addresses;
@@ -159,11 +232,17 @@ async fn follow_issuers(store: Arc<dyn Store>, publish: watch::Sender<Vec<String
     }
 }
 
-/// Oldest first.
-fn addresses(mut members: Vec<Member>) -> Vec<String> {
+/// Those that are registered, oldest first, and then those that a flag names.
+fn addresses(mut members: Vec<Member>, named: &[String]) -> Vec<String> {
     members.sort_by(|a, b| (a.since, &a.instance).cmp(&(b.since, &b.instance)));
     let addresses = members.into_iter().map(|mut m| m.addresses.remove("grpc"));
-    addresses.flatten().collect()
+    let mut addresses: Vec<String> = addresses.flatten().collect();
+    for address in named {
+        if !addresses.contains(address) {
+            addresses.push(address.clone());
+        }
+    }
+    addresses
 }
 
 async fn follow_roots(
@@ -199,3 +278,6 @@ async fn follow_roots(
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

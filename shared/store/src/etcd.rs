@@ -6,13 +6,15 @@ mod config;
 mod flags;
 mod kv;
 mod servers;
+mod tls;
 mod watch;
 
 use crate::keyspace::Keyspace;
 pub use crate::kv::Limits;
-pub use config::{Credentials, EtcdConfig, EtcdTls};
-pub use flags::EtcdFlags;
+pub use config::{Credentials, EtcdConfig};
+pub use flags::{EtcdFlags, EtcdFlagsError, OwnIdentity};
 pub use kv::EtcdKv;
+pub use tls::{EtcdTls, Identity, TlsSource};
 
 /// A [`crate::Store`] in etcd (3.4 or newer).
 pub type EtcdStore = Keyspace<EtcdKv>;

@@ -16,9 +16,11 @@ use std::time::Duration;
 /// How long what is sure to come may take: what a loaded machine needs, many times over.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+mod authority;
 mod connection;
 pub mod contract;
 mod etcd;
 
+pub use authority::Authority;
 pub use connection::Connection;
 pub use etcd::Etcd;

@@ -35,6 +35,7 @@ impl Api {
             etcd: etcd_at,
             more: &[],
             prefix,
+            access: stack::Access::Plaintext,
         };
         let api = stack::config_api(&run, "config-api", address, store, Trust::Plaintext)
             .await

@@ -50,6 +50,7 @@ impl Site {
             etcd: members.clients()[0],
             more: &members.clients()[1..],
             prefix: PREFIX,
+            access: stack::Access::Plaintext,
         };
         let (mut apis, mut pushers) = (Vec::new(), Vec::new());
         for n in APIS {

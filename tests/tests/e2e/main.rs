@@ -14,6 +14,7 @@ mod docker;
 mod documents;
 mod edge;
 mod etcd;
+mod etcd_tls;
 mod explicit;
 mod faults;
 mod gradual;

@@ -86,6 +86,7 @@ impl Ctl {
             etcd: net.at(1, 2379),
             more: &[],
             prefix: "/weft/v1",
+            access: stack::Access::Plaintext,
         };
         let address = net.at(1, 8080);
         let api = stack::config_api(&run, "config-api", address, store, Trust::Plaintext);

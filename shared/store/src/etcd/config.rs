@@ -5,9 +5,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+use etcd_client::ConnectOptions;
 
+use super::tls::TlsSource;
 use crate::kv::Limits;
+
+/// How often a connection with calls under way is pinged, and how long an answer may take.
+pub(super) const KEEP_ALIVE: (Duration, Duration) =
+    (Duration::from_secs(10), Duration::from_secs(5));
 
 /// How to reach etcd and how to deal with it.
 #[derive(Clone, Debug)]
@@ -16,8 +21,8 @@ pub struct EtcdConfig {
     pub endpoints: Vec<String>,
     /// The prefix of every key. Default `/weft/v1`.
     pub root: String,
-    /// TLS towards the servers.
-    pub tls: Option<EtcdTls>,
+    /// TLS towards the servers; every connection asks for it.
+    pub tls: Option<TlsSource>,
     /// User and password, where etcd has authentication switched on.
     pub credentials: Option<Credentials>,
     /// What one transaction may hold; raise these together with etcd's own flags.
@@ -49,7 +54,7 @@ impl EtcdConfig {
         // etcd closes connections that are pinged more often than every 5 s, or without a call under way.
         let mut options = ConnectOptions::new()
             .with_require_leader(true)
-            .with_keep_alive(Duration::from_secs(10), Duration::from_secs(5))
+            .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
             .with_keep_alive_while_idle(false)
             .with_connect_timeout(self.request_timeout);
         if let Some(credentials) = &self.credentials {
@@ -57,39 +62,7 @@ impl EtcdConfig {
                 .with_user(&credentials.user, &credentials.password)
                 .with_auto_token_refresh(true);
         }
-        if let Some(tls) = &self.tls {
-            let mut with = TlsOptions::new();
-            if let Some(ca) = &tls.ca {
-                with = with.ca_certificate(Certificate::from_pem(ca));
-            }
-            if let Some((certificate, key)) = &tls.identity {
-                with = with.identity(Identity::from_pem(certificate, key));
-            }
-            if let Some(name) = &tls.server_name {
-                with = with.domain_name(name);
-            }
-            options = options.with_tls(with);
-        }
         options
-    }
-}
-
-/// TLS towards etcd; certificates and keys in PEM.
-#[derive(Clone)]
-pub struct EtcdTls {
-    /// The authorities that sign the servers' certificates.
-    pub ca: Option<String>,
-    /// Our certificate and its private key, where etcd demands one.
-    pub identity: Option<(String, String)>,
-    /// The name the servers' certificates must carry, if not the one in the endpoint.
-    pub server_name: Option<String>,
-}
-
-impl fmt::Debug for EtcdTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EtcdTls")
-            .field("server_name", &self.server_name)
-            .finish_non_exhaustive()
     }
 }
 

@@ -13,8 +13,8 @@ use etcd_client::{Client, Error};
 use metrics::{counter, histogram};
 use tokio::sync::OnceCell;
 
-use super::EtcdConfig;
 use super::kv::fault;
+use super::{EtcdConfig, tls};
 use crate::kv::Fault;
 
 /// The servers, connected when they are first asked.
@@ -68,8 +68,13 @@ impl Servers {
         let begun = Instant::now();
         let limit = self.config.request_timeout;
         let answer = tokio::time::timeout(limit, async {
-            let endpoint = [&self.config.endpoints[place]];
-            let connect = || Client::connect(endpoint, Some(self.config.options()));
+            let endpoint = &self.config.endpoints[place];
+            let connect = || async {
+                match &self.config.tls {
+                    None => Client::connect([endpoint], Some(self.config.options())).await,
+                    Some(tls) => tls::connect(endpoint, &self.config, tls).await,
+                }
+            };
             call(client.get_or_try_init(connect).await?.clone()).await
         });
         let answer = match answer.await {

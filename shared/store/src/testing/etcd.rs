@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use tokio::net::TcpSocket;
 
 use super::PATIENCE;
-use crate::etcd::{EtcdConfig, EtcdStore, EtcdTls};
+use crate::etcd::{EtcdConfig, EtcdStore, TlsSource};
 use crate::{Error, Store};
 
 /// A running etcd.
@@ -20,7 +20,7 @@ pub struct Etcd {
     client: Port,
     peer: Port,
     options: Vec<String>,
-    tls: Option<EtcdTls>,
+    tls: Option<TlsSource>,
     child: Option<Child>,
 }
 
@@ -36,11 +36,11 @@ impl Etcd {
     }
 
     /// The same, where the options make it serve TLS, which clients take part in like this.
-    pub async fn start_tls(options: &[&str], tls: EtcdTls) -> Self {
+    pub async fn start_tls(options: &[&str], tls: TlsSource) -> Self {
         Self::launch(options, Some(tls)).await
     }
 
-    async fn launch(options: &[&str], tls: Option<EtcdTls>) -> Self {
+    async fn launch(options: &[&str], tls: Option<TlsSource>) -> Self {
         let mut etcd = Self {
             dir: tempfile::tempdir().unwrap(),
             client: Port::free(),

@@ -4,6 +4,7 @@
 
 mod access;
 mod crashes;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

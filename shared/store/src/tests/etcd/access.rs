@@ -1,4 +1,4 @@
-//! How etcd is reached: several servers, TLS, users, limits that differ, and what an operator sees.
+//! How etcd is reached: several servers, users, limits that differ, and what an operator sees.
 //!
 //! *Invariant:* see [`super`].
 
@@ -6,17 +6,16 @@ use std::process::Command;
 
 use etcd_client::PermissionType;
 use futures::StreamExt;
-use model::{Key, Kind};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use model::Kind;
 use serde_json::json;
 
 use super::*;
-use crate::etcd::{Credentials, EtcdTls, Limits};
+use crate::etcd::{Credentials, Limits};
 use crate::testing::PATIENCE;
 use crate::testing::contract::object;
 use crate::{Author, Error, Expect, Op};
 
-async fn create(store: &EtcdStore, name: &str) -> crate::Result<Revision> {
+pub(super) async fn create(store: &EtcdStore, name: &str) -> crate::Result<Revision> {
     let object = object(
         Kind::VirtualService,
         "default",
@@ -169,67 +168,4 @@ async fn users_are_known_by_their_passwords() {
         }
     };
     tokio::time::timeout(PATIENCE, told).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tls_is_mutual() {
-    let mut ca = CertificateParams::new(vec![]).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
-    let issue = |name: &str| {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        (
-            params.signed_by(&key, &ca).unwrap().pem(),
-            key.serialize_pem(),
-        )
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let file = |name: &str, pem: &str| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, pem).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let server = issue("etcd.test");
-    let options = [
-        "--cert-file",
-        &file("cert", &server.0),
-        "--key-file",
-        &file("key", &server.1),
-        "--client-cert-auth",
-        "--trusted-ca-file",
-        &file("ca", &ca.pem()),
-    ];
-    let tls = EtcdTls {
-        ca: Some(ca.pem()),
-        identity: Some(issue("weft.test")),
-        server_name: Some("etcd.test".into()),
-    };
-    let etcd = Etcd::start_tls(&options, tls.clone()).await;
-    let revision = create(&etcd.store(), "a").await.unwrap();
-    let key = Key::new(Kind::VirtualService, "default", "a");
-    assert_eq!(
-        etcd.store().get(&key).await.unwrap().unwrap().revision(),
-        Some(revision)
-    );
-
-    let patience = Duration::from_millis(500);
-    for wrong in [
-        EtcdTls {
-            identity: None,
-            ..tls.clone()
-        },
-        EtcdTls {
-            server_name: Some("elsewhere.test".into()),
-            ..tls.clone()
-        },
-    ] {
-        let store = EtcdStore::new(EtcdConfig {
-            tls: Some(wrong),
-            patience,
-            ..etcd.config()
-        });
-        let refused = store.get(&key).await;
-        assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
-    }
 }
