@@ -28,7 +28,9 @@ test: tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) build --workspace --bins
-	$(CARGO) test --workspace $(TESTFLAGS)
+	@status=0; skips=$${WEFT_SKIPS:-$$(mktemp)}; : >"$$skips"; \
+	WEFT_SKIPS="$$skips" $(CARGO) test --workspace $(TESTFLAGS) || status=$$?; \
+	tests/say-skipped "$$skips"; exit $$status
 
 clean:
 	rm -rf .weft

@@ -18,6 +18,7 @@ pub mod net;
 pub mod otlp;
 pub mod process;
 pub mod run;
+pub mod skip;
 pub mod stack;
 pub mod up;
 pub mod wait;

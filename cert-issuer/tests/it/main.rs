@@ -7,7 +7,11 @@ mod callers;
 mod envoy;
 mod federation;
 mod fixture;
+mod numbers;
 mod python;
 mod replicas;
 mod sealing;
+#[path = "../../../tests/src/skip.rs"]
+#[allow(unreachable_pub, reason = "it is a library's module elsewhere")]
+mod skip;
 mod tokens;

@@ -40,8 +40,8 @@ refused("a root as a workload", lambda: X509Svid.parse(read("roots"), read("key"
 async fn pythons_spiffe_takes_what_the_issuer_gives() {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools");
     let Ok(python) = tools.join("python-spiffe/bin/python").canonicalize() else {
-        eprintln!(
-            "SKIPPED: Python's spiffe is not installed; tests/install-tools could not, or was not run"
+        crate::skip::skip(
+            "Python's spiffe is not installed; tests/install-tools could not, or was not run",
         );
         return;
     };

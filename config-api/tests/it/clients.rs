@@ -34,7 +34,7 @@ impl Kubectl {
         let found =
             std::env::split_paths(&std::env::var_os("PATH")?).any(|d| d.join("kubectl").exists());
         if !found {
-            eprintln!("SKIPPED: kubectl is not installed");
+            crate::skip::skip("kubectl is not installed");
             return None;
         }
         Some(Self {

@@ -19,4 +19,7 @@ mod resources;
 mod routes;
 mod secrets;
 mod secure_clients;
+#[path = "../../../tests/src/skip.rs"]
+#[allow(unreachable_pub, reason = "it is a library's module elsewhere")]
+mod skip;
 mod watches;

@@ -94,7 +94,7 @@ async fn curl_proves_who_it_is() {
         .await
         .is_err()
     {
-        eprintln!("SKIPPED: curl is not installed");
+        crate::skip::skip("curl is not installed");
         return;
     }
     let keys = Keyring::new();

@@ -11,6 +11,7 @@ use weft_tests::mesh::PREFIX;
 use weft_tests::net::Block;
 use weft_tests::process::Process;
 use weft_tests::run::Run;
+use weft_tests::skip::skip;
 use weft_tests::stack::Trust;
 use weft_tests::wait::PATIENCE;
 use weft_tests::{binaries, stack};
@@ -95,7 +96,7 @@ async fn kubectl_feels_at_home() {
         .await
         .is_err()
     {
-        eprintln!("SKIPPED: kubectl is not installed");
+        skip("kubectl is not installed");
         return;
     }
     let api = Api::start("kubectl").await;

@@ -13,6 +13,7 @@ use weft_tests::docs::{Place, Shell};
 use weft_tests::namespace::Namespace;
 use weft_tests::process::Process;
 use weft_tests::run::Run;
+use weft_tests::skip::skip;
 use weft_tests::wait::PATIENCE;
 use weft_tests::{binaries, wait};
 
@@ -199,7 +200,7 @@ async fn containers_and_machines_do_what_the_documents_say() {
     let engine = match Engine::start().await {
         Ok(engine) => engine,
         Err(error) => {
-            eprintln!("SKIPPED: no Docker engine can be started: {error:#}");
+            skip(format!("no Docker engine can be started: {error:#}"));
             return;
         }
     };
@@ -251,7 +252,7 @@ async fn compose_v2_reads_the_file_as_well() {
     let built = match build.output().await {
         Ok(built) => built,
         Err(error) => {
-            eprintln!("SKIPPED: no Go to build compose-go with: {error}");
+            skip(format!("no Go to build compose-go with: {error}"));
             return;
         }
     };

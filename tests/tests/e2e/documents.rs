@@ -17,6 +17,7 @@ use weft_tests::docs::{Block, Named, Place, Program, Shell, blocks, not_run};
 use weft_tests::mesh::Mesh;
 use weft_tests::namespace::Namespace;
 use weft_tests::run::Run;
+use weft_tests::skip::skip;
 use weft_tests::wait::PATIENCE;
 use weft_tests::{binaries, wait};
 
@@ -134,7 +135,7 @@ async fn every_command_beside_make_up_does_what_its_document_says() {
     let namespace = match Namespace::make() {
         Ok(namespace) => namespace,
         Err(error) => {
-            eprintln!("SKIPPED: no network namespace of one's own: {error:#}");
+            skip(format!("no network namespace of one's own: {error:#}"));
             return;
         }
     };
@@ -180,7 +181,7 @@ async fn every_command_beside_make_up_does_what_its_document_says() {
         for name in DOCUMENTS.into_iter().chain(REFERENCE) {
             let needs_kubectl = [DOCUMENTS[0], REFERENCE[0]].contains(&name);
             if needs_kubectl && place == Place::Native && !has_kubectl {
-                eprintln!("SKIPPED: {name} needs kubectl");
+                skip(format!("{name} needs kubectl"));
                 continue;
             }
             let count = shell.document(name).await;

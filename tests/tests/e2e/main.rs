@@ -41,6 +41,7 @@ mod scale;
 mod shards;
 mod sidecars;
 mod site;
+mod skips;
 mod trace;
 mod transparent;
 mod trust;

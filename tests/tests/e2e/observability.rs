@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use weft_tests::net::Block;
 use weft_tests::run::Run;
+use weft_tests::skip::skip;
 use weft_tests::{binaries, http, stack};
 
 use crate::metrics::documented;
@@ -28,7 +29,7 @@ const DASHBOARD: &str = "grafana/dashboards/weft.json";
 #[test]
 fn promtool_takes_the_configuration_and_the_alerts_fire() {
     let Ok(promtool) = binaries::tool("promtool") else {
-        eprintln!("SKIPPED: promtool is not installed; tests/install-tools could not fetch it");
+        skip("promtool is not installed; tests/install-tools could not fetch it");
         return;
     };
     for args in [

@@ -3,6 +3,7 @@
 use weft_tests::envoy::Version;
 use weft_tests::http;
 use weft_tests::mesh::{Options, Variant};
+use weft_tests::skip::skip;
 use weft_tests::wait;
 
 use crate::edge::{Edge, gateway, routes};
@@ -99,7 +100,7 @@ async fn a_refusal_is_seen_where_people_look() {
                 assert!(events.contains(wanted), "no {wanted:?} in\n{text}");
             }
         }
-        Err(error) => eprintln!("SKIPPED: kubectl describe: {error}"),
+        Err(error) => skip(format!("kubectl describe: {error}")),
     }
 
     // In metrics.

@@ -13,6 +13,7 @@ use weft_tests::envoy::{self, Envoy, Version};
 use weft_tests::http::{self, Answer};
 use weft_tests::mesh::{Mesh, Variant};
 use weft_tests::namespace::Namespace;
+use weft_tests::skip::skip;
 use weft_tests::{binaries, wait};
 
 use crate::edge::{every_kind, is, kind_name, no_complaints};
@@ -240,10 +241,9 @@ async fn until_answer(client: &Machine, url: &'static str, accept: impl Fn(&Answ
 async fn applications_that_know_no_proxy_are_in_the_mesh() {
     binaries::tool("iptables/iptables").unwrap();
     if let Err(error) = machines() {
-        eprintln!(
-            "\n*** NOT CHECKED: transparent interception. This machine makes no network namespaces with iptables: {error:#}\n\
-             *** Run as root, on Linux with veth and nf_tables.\n"
-        );
+        skip(format!(
+            "no network namespaces with iptables (as root, on Linux with veth and nf_tables): {error:#}"
+        ));
         return;
     }
     let mesh = Mesh::start("transparent").await.unwrap();
