@@ -233,7 +233,10 @@ pub async fn run<S: Store + Vault>(
     });
     let server = xds::Server::new(sds.clone())
         .identifier(&instance)
-        .callbacks(sds);
+        .callbacks(Arc::new(xds::Metered::new(
+            sds,
+            &[xds::ResourceType::Secret],
+        )));
     let streams = server.streams().clone();
     tasks.spawn_until_shutdown(
         "expel",
@@ -291,6 +294,7 @@ pub async fn run<S: Store + Vault>(
         // A bundle endpoint of the profile https_spiffe must not ask who asks (Federation 5.2.2.3).
         .merge(admin::bundle_endpoint(current.clone(), policy))
         .merge(telemetry::grpc_health(&health));
+    let routes = telemetry::counted(routes, &[issuer_api::v1::FILE_DESCRIPTOR_SET]);
     info!(%instance, grpc = %grpc, %admin, "serving");
     tasks.spawn("grpc", {
         let shutdown = shutdown.clone();
@@ -304,6 +308,7 @@ pub async fn run<S: Store + Vault>(
         let router = telemetry::router(&health, metrics)
             .merge(admin::bundle_endpoint(current.clone(), policy))
             .merge(admin::router(current, config.issuer_url.clone()));
+        let router = telemetry::counted(router, &[]);
         async move {
             axum::serve(listeners.admin, router)
                 .with_graceful_shutdown(async move { shutdown.cancelled().await })

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use model::{Identity, SpiffeId, TrustDomain};
 use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status};
+use tracing::warn;
 use xds::pb::envoy::config::core::v3::Node;
 use xds::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use xds::session::{Event, Response};
@@ -198,6 +199,10 @@ impl Callbacks for Sds {
 
     fn on_event(&self, stream: &StreamInfo, event: &Event) {
         self.answers.event(stream, event);
+        if let Event::Nack { error, .. } = event {
+            let proxy = stream.node.as_ref().map_or("", |node| node.id.as_str());
+            warn!(proxy, error, "an Envoy refused its secrets");
+        }
     }
 
     fn on_request(&self, stream: &StreamInfo, request: Request<'_>) -> Result<(), Status> {

@@ -343,7 +343,7 @@ pub(crate) fn routes() -> Routes {
 
 fn router(app: &Arc<App>, guard: Guard, health: &Health, metrics: Metrics) -> Router {
     let (router, _) = routes().parts();
-    router
+    let routes = router
         .fallback(|request: Request| async move { Status::no_such_path(request.uri().path()) })
         .method_not_allowed_fallback(|request: Request| async move {
             Status::method_not_allowed(
@@ -360,8 +360,8 @@ fn router(app: &Arc<App>, guard: Guard, health: &Health, metrics: Metrics) -> Ro
         .layer(from_fn_with_state(guard, identity::guard))
         .layer(from_fn_with_state(app.limits.clone(), limits::bound))
         .layer(CatchPanicLayer::custom(limits::panicked))
-        .layer(from_fn(limits::observe))
-        .layer(from_fn(trace::traced))
+        .layer(from_fn(limits::log));
+    telemetry::counted(routes, &[]).layer(from_fn(trace::traced))
 }
 
 /// Says whether there is anybody to bring policy to Envoys. Policy is taken all the same: it is not lost.

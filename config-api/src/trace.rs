@@ -14,7 +14,6 @@ use telemetry::trace::{
     self, Carried, Context, FutureExt, KeyValue, SpanKind, TraceContextExt, policy,
 };
 
-use crate::http::limits::is_exempt;
 use crate::http::serve::Connection;
 
 /// How many resources of one transaction are named in its span.
@@ -25,7 +24,7 @@ const AGENT: usize = 128;
 
 /// Handles a request in a span of its own, below the caller's.
 pub(crate) async fn traced(request: Request, next: Next) -> Response {
-    if is_exempt(request.uri().path()) {
+    if telemetry::is_probe(request.uri().path()) {
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();

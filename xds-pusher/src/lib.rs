@@ -234,10 +234,9 @@ pub async fn run<S: Store + Vault>(
     let server = xds::Server::new(source)
         .identifier(&instance)
         .load_timeout(LOAD)
-        .callbacks(Arc::new(observe::Observer::new(
-            tell,
-            tracer.clone(),
-            commits,
+        .callbacks(Arc::new(xds::Metered::new(
+            Arc::new(observe::Observer::new(tell, tracer.clone(), commits)),
+            &xds::ResourceType::ALL,
         )))
         .options(|options| options.late_removal = !config.unsafe_remove_early);
     let service = api::Service {

@@ -1,4 +1,5 @@
-//! Counts what happens on streams and how long it takes, and tells those who follow it.
+//! Says how long commits take to be acknowledged on streams, and tells those who follow what happens on them. What happens
+//! there is counted by [`xds::Metered`].
 //!
 //! *Invariant:* no label names a proxy or a resource: there are as many series on the largest mesh as on the smallest.
 
@@ -7,11 +8,10 @@ mod lag;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use metrics::{counter, gauge, histogram};
 use xds::session::Event;
-use xds::{Callbacks, Request, ResourceType, StreamInfo};
+use xds::{Callbacks, ResourceType, StreamInfo};
 
 pub(crate) use commits::{Commits, age};
 pub(crate) use lag::lag;
@@ -20,7 +20,7 @@ use crate::admit::Turn;
 use crate::modes::{Tell, Told};
 use crate::trace::Tracer;
 
-/// Callbacks that count, and tell what proxies acknowledge.
+/// Callbacks that measure, and tell what proxies acknowledge.
 pub(crate) struct Observer {
     /// Absent without identities.
     tell: Option<Tell>,
@@ -34,8 +34,6 @@ pub(crate) struct Observer {
 /// What a stream has of a type.
 #[derive(Debug, Default)]
 struct UnderWay {
-    /// When something was asked for that was not answered yet.
-    asked: Option<Instant>,
     /// The revision it runs; `None` before the first ACK.
     runs: Option<i64>,
     /// The revision that was sent and not answered yet.
@@ -45,17 +43,6 @@ struct UnderWay {
 /// Begins every series at nothing, so that the first event is a rise and not an appearance.
 pub(crate) fn begin() {
     for ty in ResourceType::ALL.map(acronym) {
-        for name in [
-            "weft_xds_requests_total",
-            "weft_xds_responses_total",
-            "weft_xds_response_bytes_total",
-            "weft_xds_resources_total",
-            "weft_xds_acks_total",
-            "weft_xds_nacks_total",
-        ] {
-            drop(counter!(name, "type" => ty));
-        }
-        drop(histogram!("weft_xds_answer_seconds", "type" => ty));
         drop(histogram!("weft_commit_ack_seconds", "type" => ty));
     }
     for reason in ["authentication", "authorization"] {
@@ -82,7 +69,6 @@ pub(crate) fn begin() {
     ] {
         drop(histogram!(name));
     }
-    drop(gauge!("weft_xds_streams"));
     drop(gauge!("weft_pusher_passed_streams"));
     drop(gauge!("weft_pusher_admission_queue"));
 }
@@ -117,7 +103,6 @@ impl Observer {
         if sent.is_none() {
             return;
         }
-        counter!("weft_xds_acks_total", "type" => acronym(ty)).increment(1);
         // What a stream gets first has no commit that it waited for.
         if let Some(since) = before.and_then(|before| self.commits.since(before, revision)) {
             histogram!("weft_commit_ack_seconds", "type" => acronym(ty)).record(since);
@@ -126,13 +111,7 @@ impl Observer {
 }
 
 impl Callbacks for Observer {
-    fn on_stream_open(&self, _: &StreamInfo) -> Result<(), tonic::Status> {
-        gauge!("weft_xds_streams").increment(1.0);
-        Ok(())
-    }
-
     fn on_stream_closed(&self, stream: &StreamInfo) {
-        gauge!("weft_xds_streams").decrement(1.0);
         if let Some(tracer) = &self.tracer {
             tracer.closed(stream);
         }
@@ -145,27 +124,6 @@ impl Callbacks for Observer {
         }
     }
 
-    fn on_request(&self, stream: &StreamInfo, request: Request<'_>) -> Result<(), tonic::Status> {
-        let named = ResourceType::from_type_url(request.type_url());
-        let Some(ty) = named.or(stream.only) else {
-            return Ok(());
-        };
-        counter!("weft_xds_requests_total", "type" => acronym(ty)).increment(1);
-        let asks = match request {
-            Request::Sotw(request) => request.response_nonce.is_empty(),
-            Request::Delta(request) => {
-                let first = self.with(stream, ty, |it| it.runs.is_none() && it.sent.is_none());
-                first || !request.resource_names_subscribe.is_empty()
-            }
-        };
-        if asks {
-            self.with(stream, ty, |it| {
-                it.asked.get_or_insert_with(Instant::now);
-            });
-        }
-        Ok(())
-    }
-
     fn on_response(&self, stream: &StreamInfo, response: &xds::session::Response) {
         if let Some(tracer) = &self.tracer {
             tracer.sent(stream, response);
@@ -173,19 +131,9 @@ impl Callbacks for Observer {
         if let Some(turn) = stream.peer.extensions.get::<Turn>() {
             turn.done();
         }
-        let ty = acronym(response.ty());
-        let bytes: usize = response.chunks().iter().map(|chunk| chunk.len()).sum();
-        counter!("weft_xds_responses_total", "type" => ty).increment(1);
-        counter!("weft_xds_response_bytes_total", "type" => ty).increment(bytes as u64);
-        counter!("weft_xds_resources_total", "type" => ty)
-            .increment(response.resources().len() as u64);
-        let asked = self.with(stream, response.ty(), |it| {
+        self.with(stream, response.ty(), |it| {
             it.sent = Some(response.revision());
-            it.asked.take()
         });
-        if let Some(asked) = asked {
-            histogram!("weft_xds_answer_seconds", "type" => ty).record(asked.elapsed());
-        }
     }
 
     fn on_event(&self, stream: &StreamInfo, event: &Event) {
@@ -210,7 +158,6 @@ impl Callbacks for Observer {
                 ..
             } => {
                 self.with(stream, *ty, |it| it.sent = None);
-                counter!("weft_xds_nacks_total", "type" => acronym(*ty)).increment(1);
                 let proxy = stream.node.as_ref().map_or("", |node| node.id.as_str());
                 tracing::warn!(
                     proxy,
@@ -227,14 +174,5 @@ impl Callbacks for Observer {
 
 /// What the type's discovery service is called.
 pub(crate) fn acronym(ty: ResourceType) -> &'static str {
-    match ty {
-        ResourceType::Cluster => "CDS",
-        ResourceType::Endpoint => "EDS",
-        ResourceType::Listener => "LDS",
-        ResourceType::Route => "RDS",
-        ResourceType::ScopedRoute => "SRDS",
-        ResourceType::Secret => "SDS",
-        ResourceType::Runtime => "RTDS",
-        ResourceType::ExtensionConfig => "ECDS",
-    }
+    ty.acronym()
 }

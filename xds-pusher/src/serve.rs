@@ -146,10 +146,11 @@ pub(crate) fn routes(
         .merge(server.rest())
         .layer(from_fn_with_state(pass, pass::pass))
         .merge(telemetry::grpc_health(health));
-    match guard {
+    let routes = match guard {
         None => routes,
         Some(guard) => routes.layer(from_fn_with_state(guard, guard::authorize)),
-    }
+    };
+    telemetry::counted(routes, &[pusher_api::v1::FILE_DESCRIPTOR_SET])
 }
 
 /// Serves on one port: accepts until the first of these, and ends a moment after the second.

@@ -7,11 +7,10 @@ use serde_json::json;
 use store::testing::Etcd;
 use tonic::Code;
 use tonic::metadata::MetadataValue;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 
 use crate::fixture::{Issuer, credential, json, revoke, until};
 
-const ORDERS: &str = "spiffe://td/ns/shop/sa/orders";
+pub(crate) const ORDERS: &str = "spiffe://td/ns/shop/sa/orders";
 
 /// A request that asks for more than its sender may have, and its key in PEM.
 fn csr() -> (String, String) {
@@ -109,14 +108,7 @@ async fn grpc_signs_and_refuses_alike() {
     let etcd = Etcd::start().await;
     let issuer = Issuer::start(&etcd, &[]).await;
     let token = credential(&etcd.store(), ORDERS, "orders-v1").await;
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(issuer.bundle().await))
-        .domain_name("cert-issuer");
-    let channel = Channel::from_shared(issuer.url(""))
-        .unwrap()
-        .tls_config(tls)
-        .unwrap();
-    let channel = channel.connect().await.unwrap();
+    let channel = issuer.channel().await;
     let mut stranger = IssuerClient::new(channel.clone());
     let refused = stranger.get_bundle(GetBundleRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);

@@ -14,6 +14,7 @@ use store::testing::Etcd;
 use store::{Area, Expect, Vault, VaultOp};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 
 /// How long a condition may take to come true.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -102,6 +103,15 @@ impl Issuer {
             .no_proxy()
             .timeout(PATIENCE)
             .tls_certs_only(roots)
+    }
+
+    /// A connection of nobody in particular.
+    pub(crate) async fn channel(&self) -> Channel {
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(self.bundle().await))
+            .domain_name("cert-issuer");
+        let channel = Channel::from_shared(self.url("")).unwrap().tls_config(tls);
+        channel.unwrap().connect().await.unwrap()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -6,11 +6,12 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
-use metrics::{counter, gauge, histogram};
+use http::{HeaderName, HeaderValue, StatusCode};
+use metrics::counter;
+use telemetry::is_probe;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{error, info};
 
@@ -52,15 +53,9 @@ fn too_many(what: &str) -> Status {
     .retry_after(1)
 }
 
-/// Probes and scrapes are answered however busy the service is.
-pub(crate) fn is_exempt(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz" | "/healthz" | "/metrics")
-        || path.starts_with("/grpc.health.v1.Health/")
-}
-
-/// Bounds the number of requests under way and the time of each.
+/// Bounds the number of requests under way and the time of each. Probes and scrapes are answered however busy the service is.
 pub(crate) async fn bound(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    if is_exempt(request.uri().path()) {
+    if is_probe(request.uri().path()) {
         return next.run(request).await;
     }
     let Ok(_place) = limits.requests.clone().try_acquire_owned() else {
@@ -93,8 +88,8 @@ pub(crate) fn begin() {
     drop(counter!("weft_http_panics_total"));
 }
 
-/// Gives every request an id, and logs and counts its outcome.
-pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
+/// Gives every request an id, and logs its outcome.
+pub(crate) async fn log(mut request: Request, next: Next) -> Response {
     let id = request
         .headers()
         .get(&REQUEST_ID)
@@ -105,21 +100,13 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
                 .expect("a UUID is a valid header value")
         });
     request.headers_mut().insert(REQUEST_ID, id.clone());
-    let (method, path) = (method(request.method()), request.uri().path().to_owned());
-    // A path of nobody is one route: callers must not make series.
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or("none", MatchedPath::as_str).to_owned();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let start = Instant::now();
-    gauge!("weft_http_requests_under_way").increment(1.0);
     let mut response = next.run(request).await;
-    gauge!("weft_http_requests_under_way").decrement(1.0);
     let (code, elapsed) = (response.status().as_u16(), start.elapsed());
-    if !is_exempt(&path) {
-        counter!("weft_http_requests_total", "method" => method, "route" => route.clone(), "code" => code.to_string()).increment(1);
-        histogram!("weft_http_request_seconds", "method" => method, "route" => route)
-            .record(elapsed.as_secs_f64());
+    if !is_probe(&path) {
         info!(
-            method,
+            %method,
             path,
             code,
             ms = elapsed.as_millis() as u64,
@@ -129,13 +116,6 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response
-}
-
-/// The method as a label: callers may send any word.
-fn method(method: &Method) -> &'static str {
-    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    let known = KNOWN.into_iter().find(|known| *known == method.as_str());
-    known.unwrap_or("other")
 }
 
 /// What a panic in a handler is answered with.

@@ -7,6 +7,7 @@
 mod health;
 mod log;
 mod metrics;
+mod requests;
 mod tasks;
 pub mod trace;
 
@@ -15,6 +16,7 @@ use axum::Router;
 pub use health::{Check, Health, grpc_health};
 pub use log::{Format, InitError, LogOptions, init};
 pub use metrics::{Metrics, expires};
+pub use requests::{counted, is_probe};
 pub use tasks::{TaskError, Tasks, shutdown_signal};
 pub use trace::Traces;
 

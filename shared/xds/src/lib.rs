@@ -5,7 +5,7 @@
 //! - [`Snapshot`]: all resources of a node, or of a class of nodes, at one revision; two layers, cheap to change and compare.
 //! - [`SnapshotSource`]: finds the snapshots of a node; [`SnapshotCache`] is one that is filled by node id or by class.
 //! - [`Server`]: tonic services for the aggregated stream and for each type, and REST polling, on a source;
-//!   [`Callbacks`] to hook into, [`Streams`] to look at them.
+//!   [`Callbacks`] to hook into, [`Metered`] to count, [`Streams`] to look at them.
 //! - [`make`]: constructors for the usual resources.
 //! - [`session`]: the protocol itself, without I/O.
 //!
@@ -17,6 +17,7 @@ mod fetch;
 mod framing;
 mod json;
 pub mod make;
+mod metered;
 mod peek;
 mod redact;
 mod refs;
@@ -33,6 +34,7 @@ mod wire;
 pub use callbacks::{Callbacks, Request, StreamInfo};
 pub use envoy_types::pb;
 pub use json::descriptor;
+pub use metered::Metered;
 pub use peek::{Peeked, peek, variant};
 pub use resource::{Resource, ResourceError};
 pub use server::{Server, keepalive, peer};

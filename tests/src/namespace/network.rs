@@ -106,6 +106,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::skip::skip;
     use crate::wait;
 
     /// What is said on a connection that is open throughout: nothing while it is cut, everything afterwards.
@@ -114,7 +115,7 @@ mod tests {
         let network = match Network::make(3) {
             Ok(network) => network,
             Err(error) => {
-                eprintln!("SKIPPED: no network namespaces of one's own: {error:#}");
+                skip(format!("no network namespaces of one's own: {error:#}"));
                 return;
             }
         };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::Value;
@@ -31,6 +31,13 @@ async fn ails(mesh: &Mesh, parts: &[&str], words: &str) -> Value {
         let said = all
             .values()
             .any(|part| part["reason"].as_str().unwrap_or_default().contains(words));
+        ensure!(json["healthy"] == parts.is_empty(), "{json}");
+        for (name, part) in all {
+            let timed = part["milliseconds"].as_f64().is_some_and(|took| took > 0.0);
+            let reasoned =
+                part["ok"] == true || part["reason"].as_str().is_some_and(|it| !it.is_empty());
+            ensure!(timed && reasoned, "{name}: {part}");
+        }
         if answer.status == status && ailing == expected && (parts.is_empty() || said) {
             return Ok(json);
         }
@@ -64,6 +71,38 @@ async fn grpc_says(at: SocketAddr, expected: ServingStatus) {
     .unwrap();
 }
 
+/// `/livez` is fine whatever happens, `/readyz` becomes this with a reason for each check that fails, and the metric says the
+/// same.
+async fn probes_say(at: SocketAddr, expected: u16) {
+    let what = format!("/readyz at {at} to be {expected}");
+    wait::until(&what, wait::PATIENCE, async || {
+        let live = http::get(format!("http://{at}/livez")).await?;
+        ensure!(live.status == 200, "/livez: {}", live.status);
+        let ready = http::get(format!("http://{at}/readyz")).await?;
+        let said: Value = serde_json::from_str(&ready.body)?;
+        ensure!(ready.status == expected, "{}: {said}", ready.status);
+        ensure!(said["ready"] == (expected == 200), "{said}");
+        let checks = said["checks"].as_object().context("no checks")?;
+        let failing = checks.iter().filter(|(_, check)| check["ok"] != true);
+        let failing: Vec<_> = failing.collect();
+        ensure!(failing.is_empty() == (expected == 200), "{said}");
+        let reasoned = |check: &Value| check["reason"].as_str().is_some_and(|it| !it.is_empty());
+        ensure!(failing.iter().all(|(_, check)| reasoned(check)), "{said}");
+        let metrics = http::get(format!("http://{at}/metrics")).await?.ok()?.body;
+        for name in checks.keys() {
+            let value = u8::from(!failing.iter().any(|(failing, _)| *failing == name));
+            let line = format!("weft_ready{{check=\"{name}\"}} {value}");
+            ensure!(
+                metrics.lines().any(|it| it == line),
+                "no {line} in {metrics}"
+            );
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
 /// How many certificates the issuer has signed on request.
 async fn signed(mesh: &Mesh) -> u64 {
     let url = format!("http://{}/metrics", mesh.net.at(1, 18011));
@@ -93,6 +132,7 @@ async fn the_part_that_is_gone_is_named() {
     ];
     for at in admins {
         grpc_says(at, ServingStatus::Serving).await;
+        probes_say(at, 200).await;
     }
 
     // However many ask, the issuer signs once a second.
@@ -135,10 +175,12 @@ async fn the_part_that_is_gone_is_named() {
     ails(&mesh, &["etcd", "xds"], "etcd gave no answer within 2s").await;
     for at in &admins[..2] {
         grpc_says(*at, ServingStatus::NotServing).await;
+        probes_say(*at, 503).await;
     }
     mesh.restart_etcd().await.unwrap();
     ails(&mesh, &[], "").await;
     for at in admins {
         grpc_says(at, ServingStatus::Serving).await;
+        probes_say(at, 200).await;
     }
 }

@@ -16,9 +16,15 @@ use crate::edge::{PORT, gateway, routes, workload};
 pub(crate) struct Documented {
     kind: String,
     labels: BTreeSet<String>,
-    of: String,
+    of: BTreeSet<String>,
     /// Only a mesh with something that not every mesh has exposes it.
     optional: bool,
+}
+
+impl Documented {
+    fn is_of(&self, service: &str) -> bool {
+        self.of.contains("all") || self.of.contains(service)
+    }
 }
 
 /// The table of `docs/metrics.md`.
@@ -34,7 +40,7 @@ pub(crate) fn documented() -> BTreeMap<String, Documented> {
         let row = Documented {
             kind: cells[2].to_owned(),
             labels: labels.map(str::to_owned).collect(),
-            of: of.to_owned(),
+            of: of.split(", ").map(str::to_owned).collect(),
             optional: !condition.is_empty(),
         };
         (quoted(cells[1]), row)
@@ -134,9 +140,9 @@ fn compare(scraped: &BTreeMap<&'static str, Exposed>) -> Vec<String> {
             if row.kind != *kind {
                 wrong.push(format!("{name} is a {kind}, not a {}", row.kind));
             }
-            if row.of != "all" && row.of != *service {
+            if !row.is_of(service) {
                 wrong.push(format!(
-                    "{name} is exposed by {service}, and said to be of {}",
+                    "{name} is exposed by {service}, and said to be of {:?}",
                     row.of
                 ));
             }
@@ -149,7 +155,7 @@ fn compare(scraped: &BTreeMap<&'static str, Exposed>) -> Vec<String> {
             }
         }
         for (name, row) in &table {
-            let its = !row.optional && (row.of == "all" || row.of == *service);
+            let its = !row.optional && row.is_of(service);
             if its && !exposed.kinds.contains_key(name) {
                 wrong.push(format!("{service} does not expose {name}"));
             }
@@ -192,6 +198,27 @@ async fn what_is_exposed_is_what_is_documented_and_moves() {
     answers("first").await;
     mesh.apply(&answering("second")).await.unwrap();
     answers("second").await;
+    let bundle = format!("http://{}/bundle", mesh.net.at(1, 18011));
+    http::get(bundle).await.unwrap().ok().unwrap();
+    // Words of callers, in every part that they choose.
+    let word = Method::from_bytes(b"XYZZY").unwrap();
+    for (method, path) in [
+        (Method::GET, "/xyzzy/xyzzy?xyzzy"),
+        (Method::GET, "/v1/proxies/xyzzy?xyzzy=xyzzy"),
+        (
+            Method::GET,
+            "/apis/networking.istio.io/v1/namespaces/xyzzy/virtualservices/xyzzy",
+        ),
+        (
+            Method::DELETE,
+            "/apis/networking.istio.io/v1/namespaces/xyzzy/virtualservices/xyzzy",
+        ),
+        (Method::GET, "/apis/xyzzy/v1/xyzzy"),
+        (word, "/v1/proxies/xyzzy"),
+    ] {
+        let status = mesh.call(method, path, None).await.unwrap().status;
+        assert!((400..500).contains(&status), "{path}: {status}");
+    }
     let missing = mesh
         .call(Method::GET, "/v1/proxies/nobody", None)
         .await
@@ -213,6 +240,12 @@ async fn what_is_exposed_is_what_is_documented_and_moves() {
     .await
     .unwrap();
 
+    for (service, exposed) in &scraped {
+        for (series, _) in &exposed.samples {
+            let word = series.to_lowercase().contains("xyzzy");
+            assert!(!word, "{service}: callers make series: {series}");
+        }
+    }
     let [api, pusher, issuer] = ["config-api", "xds-pusher", "cert-issuer"].map(|of| &scraped[of]);
     let applied = "weft_http_requests_total{method=\"POST\",route=\"/v1/apply\",code=\"200\"}";
     let now = SystemTime::now()
@@ -245,6 +278,38 @@ async fn what_is_exposed_is_what_is_documented_and_moves() {
         (pusher, "weft_xds_streams", 1.0),
         (pusher, "weft_mesh_resources", 3.0),
         (pusher, "weft_cache_units", 1.0),
+        (
+            api,
+            "weft_http_requests_total{method=\"GET\",route=\"/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}\",code=\"404\"}",
+            1.0,
+        ),
+        (
+            api,
+            "weft_http_requests_total{method=\"other\",route=\"/v1/proxies/{id}\"",
+            1.0,
+        ),
+        (
+            pusher,
+            "weft_grpc_requests_total{method=\"/weft.pusher.v1.Pusher/ListProxies\",code=\"OK\"}",
+            1.0,
+        ),
+        (
+            pusher,
+            "weft_grpc_request_seconds_count{method=\"/weft.pusher.v1.Pusher/ListProxies\"}",
+            1.0,
+        ),
+        (
+            issuer,
+            "weft_grpc_requests_total{method=\"/weft.issuer.v1.Issuer/SignX509Svid\",code=\"OK\"}",
+            2.0,
+        ),
+        (
+            issuer,
+            "weft_http_requests_total{method=\"GET\",route=\"/bundle\",code=\"200\"}",
+            1.0,
+        ),
+        (issuer, "weft_xds_streams", 1.0),
+        (issuer, "weft_xds_acks_total{type=\"SDS\"}", 1.0),
         (issuer, "weft_issuer_svids_total{kind=\"x509\"}", 3.0),
         (
             pusher,

@@ -234,6 +234,12 @@ async fn endpoints_alone_by_stream_or_by_polling() {
             });
         }
     }
+    // What polls is counted by its route.
+    let metrics = format!("http://{}/metrics", mesh.net.at(1, 18001));
+    let metrics = http::get(&metrics).await.unwrap().body;
+    let polls =
+        "weft_http_requests_total{method=\"POST\",route=\"/v3/discovery:endpoints\",code=\"200\"}";
+    assert!(metrics.contains(polls), "{metrics}");
     for (_, envoy) in &envoys {
         // Before it stops: it complains of the poll that its own end interrupts.
         assert_eq!(envoy.complaints(), Vec::<String>::new());

@@ -92,7 +92,7 @@ fn what_was_skipped_ends_make_test_and_continuous_integration() {
 /// Nothing skips by another way.
 #[test]
 fn whatever_skips_says_so_by_the_helper() {
-    let mut sources = vec![binaries::repository()];
+    let mut sources = vec![binaries::repository().to_path_buf()];
     let mut found = Vec::new();
     while let Some(folder) = sources.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {

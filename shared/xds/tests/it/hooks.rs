@@ -2,12 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use xds::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use xds::session::{Event, Response, Variant};
-use xds::{Callbacks, PeerIdentity, Request, Resource, ResourceType, Server, StreamInfo, make};
+use xds::{
+    Callbacks, Metered, PeerIdentity, Request, Resource, ResourceType, Server, StreamInfo, make,
+};
 
 use crate::envoy::eventually;
 use crate::server::{ADS, cache, first, full, serve, sotw};
@@ -70,7 +73,11 @@ impl Callbacks for Hooks {
 async fn callbacks_see_everything_and_statuses_tell_it() {
     let cache = cache(full());
     let hooks = Arc::new(Hooks::default());
-    let server = Server::new(cache.clone()).callbacks(hooks.clone());
+    let recorder = PrometheusBuilder::new().build_recorder();
+    // The server's tasks run on this test's thread.
+    let _counting = metrics::set_default_local_recorder(&recorder);
+    let metered = Metered::new(hooks.clone(), &ResourceType::ALL);
+    let server = Server::new(cache.clone()).callbacks(Arc::new(metered));
     let channel = serve(&server).await;
     let (requests, mut answers) = sotw(
         &channel,
@@ -162,6 +169,19 @@ async fn callbacks_see_everything_and_statuses_tell_it() {
         "closed n",
     ];
     assert_eq!(seen, expected);
+    let counted = recorder.handle().render();
+    for series in [
+        "weft_xds_streams 0",
+        "weft_xds_requests_total{type=\"CDS\"} 3",
+        "weft_xds_responses_total{type=\"CDS\"} 3",
+        "weft_xds_acks_total{type=\"CDS\"} 1",
+        "weft_xds_nacks_total{type=\"CDS\"} 1",
+        "weft_xds_answer_seconds_count{type=\"CDS\"} 1",
+        "weft_xds_nacks_total{type=\"SDS\"} 0",
+    ] {
+        let has = counted.lines().any(|line| line == series);
+        assert!(has, "no {series} in\n{counted}");
+    }
 }
 
 #[tokio::test]
