@@ -16,7 +16,6 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::link::Links;
-use crate::serve::until_answered;
 use crate::shards::Shards;
 
 /// One read is shared by the streams that open within this time.
@@ -54,29 +53,6 @@ fn newest(replicas: impl Iterator<Item = Replica>, epoch: &str) -> Revision {
             .max()
             .unwrap_or(0),
     )
-}
-
-/// Publishes the epoch of the revisions, and reads it again when they fall back, as they do after a restore; for ever.
-pub(crate) async fn follow_epoch(
-    store: Arc<dyn Store>,
-    mut revision: watch::Receiver<Revision>,
-    publish: watch::Sender<String>,
-) {
-    loop {
-        let mut last = *revision.borrow_and_update();
-        let epoch = until_answered("read the epoch", || store.epoch()).await;
-        publish.send_replace(epoch.to_string());
-        loop {
-            if revision.changed().await.is_err() {
-                return;
-            }
-            let now = *revision.borrow_and_update();
-            if now < last {
-                break;
-            }
-            last = now;
-        }
-    }
 }
 
 /// Reads of the last committed revision, shared between streams.

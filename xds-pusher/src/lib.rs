@@ -198,12 +198,9 @@ pub async fn run<S: Store + Vault>(
         &health,
         tell.clone(),
         tracer.clone(),
+        publish_epoch,
     );
     let revision = mesh.revision();
-    tasks.spawn_until_shutdown(
-        "epoch",
-        freshness::follow_epoch(store.clone(), revision.clone(), publish_epoch),
-    );
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let guard = own.is_some().then(|| {
         let (publish, credentials) = watch::channel(None);

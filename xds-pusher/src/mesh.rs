@@ -89,6 +89,7 @@ pub(crate) struct Mesh {
     sides: watch::Sender<Option<Sides>>,
     commits: Commits,
     revision: watch::Sender<Revision>,
+    epoch: watch::Sender<String>,
     watching: watch::Sender<bool>,
     accounts: watch::Sender<Accounts>,
     state: State,
@@ -115,12 +116,14 @@ impl Mesh {
         health: &telemetry::Health,
         tell: Option<Tell>,
         tracer: Option<Tracer>,
+        epoch: watch::Sender<String>,
     ) -> Self {
         Self {
             views: Views::new(compiler),
             sides: watch::Sender::new(None),
             commits,
             revision: watch::Sender::new(Revision::default()),
+            epoch,
             watching: watch::Sender::new(false),
             accounts: watch::Sender::new(None),
             state: State::default(),
@@ -221,8 +224,8 @@ impl Mesh {
                 }
                 Event::Snapshot(snapshot) => {
                     info!(revision = %snapshot.revision, resources = snapshot.objects.len(), "loaded the policy");
-                    revision = snapshot.revision;
-                    changes.extend(self.state.replace(snapshot));
+                    let last = std::mem::replace(&mut revision, snapshot.revision);
+                    changes.extend(self.state.replace(snapshot, last));
                     self.state.loaded = true;
                 }
             }
@@ -292,6 +295,14 @@ impl Mesh {
         }
         // After what it brought: who reads a revision finds its snapshots published.
         self.revision.send_replace(revision);
+        // Not before: a revision of before would be taken for one of the new epoch.
+        self.epoch.send_if_modified(|epoch| {
+            let other = *epoch != self.state.epoch;
+            if other {
+                epoch.clone_from(&self.state.epoch);
+            }
+            other
+        });
         self.measure();
         self.release(Instant::now());
     }

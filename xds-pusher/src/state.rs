@@ -1,6 +1,7 @@
 //! From what the store reports to what the compiler takes: decoded, and with the deletions that a fresh load implies.
 //!
-//! *Invariant:* what cannot be decoded changes nothing; its last good state stays in force and it is named.
+//! *Invariant:* what cannot be decoded changes nothing; its last good state stays in force and it is named. What only breaks a
+//! rule is in force, the same on every replica, and named as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,8 +54,12 @@ pub(crate) struct State {
     down: BTreeSet<Workload>,
     /// The changes that not everybody gets yet.
     pub(crate) rollouts: Active,
+    /// The epoch of the store that the revisions count in.
+    pub(crate) epoch: String,
     /// What could not be decoded, and why.
     undecodable: BTreeMap<Name, String>,
+    /// The resources in force that break a rule, and which.
+    broken: BTreeMap<Key, String>,
 }
 
 impl State {
@@ -91,8 +96,11 @@ impl State {
         self.known.len()
     }
 
-    /// The whole state at a revision, as changes to what was there.
-    pub(crate) fn replace(&mut self, snapshot: Snapshot) -> Vec<compile::Change> {
+    /// The whole state at a revision, as changes to what was there at `last`.
+    pub(crate) fn replace(&mut self, snapshot: Snapshot, last: Revision) -> Vec<compile::Change> {
+        // After a restore the same revision may be of another write.
+        let comparable = self.epoch == snapshot.epoch && last <= snapshot.revision;
+        self.epoch = snapshot.epoch;
         self.undecodable = snapshot
             .undecodable
             .into_iter()
@@ -114,7 +122,7 @@ impl State {
             changes.push(self.delete(key));
         }
         for object in snapshot.objects {
-            if self.known.get(&object.key()) != object.revision().as_ref() {
+            if !comparable || self.known.get(&object.key()) != object.revision().as_ref() {
                 changes.extend(self.put(&object));
             }
         }
@@ -134,15 +142,22 @@ impl State {
         if !self.loaded {
             return Some("the policy is not loaded yet".to_owned());
         }
-        let (name, error) = self.undecodable.first_key_value()?;
-        Some(match self.undecodable.len() {
-            1 => format!("{name} cannot be decoded: {error}"),
-            n => format!("{n} values cannot be decoded, the first is {name}: {error}"),
+        if let Some((name, error)) = self.undecodable.first_key_value() {
+            return Some(match self.undecodable.len() {
+                1 => format!("{name} cannot be decoded: {error}"),
+                n => format!("{n} values cannot be decoded, the first is {name}: {error}"),
+            });
+        }
+        let (key, error) = self.broken.first_key_value()?;
+        Some(match self.broken.len() {
+            1 => format!("{key} is in force and breaks a rule: {error}"),
+            n => format!("{n} resources are in force and break rules, the first is {key}: {error}"),
         })
     }
 
     fn delete(&mut self, key: Key) -> compile::Change {
         self.known.remove(&key);
+        self.broken.remove(&key);
         if key.kind == Kind::WorkloadEntry {
             self.accounts
                 .remove(&(key.namespace.clone(), key.name.clone()));
@@ -155,6 +170,13 @@ impl State {
         match object.decode() {
             Ok(resource) => {
                 self.undecodable.remove(&Name::Key(key.clone()));
+                match resource.broken_rule() {
+                    None => drop(self.broken.remove(&key)),
+                    Some(error) => {
+                        warn!(%key, %error, "a resource breaks a rule; it is in force");
+                        self.broken.insert(key.clone(), error.to_string());
+                    }
+                }
                 if let Spec::WorkloadEntry(entry) = &resource.spec {
                     let workload = (key.namespace.clone(), key.name.clone());
                     if self.accounts.get(&workload).map(|account| &**account)

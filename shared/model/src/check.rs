@@ -154,6 +154,16 @@ pub fn check(mut object: Object, options: Options) -> Result<Checked, Vec<FieldE
     }
 }
 
+impl Resource {
+    /// The first rule within its spec that it breaks: one that was stored past the API, or before there was that rule.
+    pub fn broken_rule(&self) -> Option<DecodeError> {
+        let mut findings = Findings::default();
+        validate(&self.spec, &mut findings);
+        let (field, reason) = findings.errors.into_iter().next()?;
+        Some(DecodeError { field, reason })
+    }
+}
+
 /// As many errors as are reported; without values where they may be secret.
 fn told(kind: Kind, mut errors: Vec<FieldError>) -> Vec<FieldError> {
     errors.truncate(MOST);

@@ -135,6 +135,13 @@ impl Layout {
         format!("{}/epoch", self.root)
     }
 
+    /// The epoch alone.
+    pub(crate) fn epoch_span(&self) -> Span {
+        let start = self.epoch();
+        let end = format!("{start}\0");
+        Span { start, end }
+    }
+
     /// What an etcd key is for.
     pub(crate) fn place(&self, etcd_key: &str) -> Place {
         let Some(rest) = etcd_key

@@ -174,6 +174,8 @@ pub enum Event {
 pub struct Snapshot {
     /// The revision it was read at.
     pub revision: Revision,
+    /// The epoch that the revision counts in, as it is stored; see [`Store::epoch`].
+    pub epoch: String,
     /// Every resource, in the order of their etcd keys.
     pub objects: Vec<Arc<Object>>,
     /// The workloads that are recorded as down: (namespace, name). Empty where the scope is one kind.

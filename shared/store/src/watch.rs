@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::keys::{Layout, Place, Span};
 use crate::keyspace::{Keyspace, PAGE, asked};
-use crate::kv::{Batch, Fault, Kv, KvEvent, Range};
+use crate::kv::{Batch, Fault, KeyValue, Kv, KvEvent, Range};
 use crate::{Change, Error, Event, Result, Scope, Snapshot, Watch, codec};
 
 /// How many events may wait for a slow consumer before the watch stops reading.
@@ -32,7 +32,7 @@ struct Follower<K> {
     /// Everything up to here was delivered; `None` before the first snapshot and when it must be loaded anew.
     position: Option<i64>,
     /// The epoch that the position belongs to, as it is stored.
-    epoch: Option<Vec<u8>>,
+    epoch: Option<String>,
 }
 
 /// Why following stopped.
@@ -79,7 +79,7 @@ impl<K: Kv> Keyspace<K> {
             {
                 Ok(_) => {
                     position = Some(after.0);
-                    epoch = Some(self.retry(|| self.read_epoch()).await?.1.value);
+                    epoch = Some(text(&self.retry(|| self.read_epoch()).await?.1));
                 }
                 Err(Error::Compacted { .. } | Error::Future { .. }) if relist => {}
                 Err(error) => return Err(error),
@@ -144,19 +144,22 @@ impl<K: Kv> Follower<K> {
     /// Connects and follows until something stops it.
     async fn follow(&mut self, connected: &mut bool) -> Result<std::convert::Infallible, Stop> {
         let (now, epoch) = self.store.read_epoch().await?;
-        let known = self.epoch.get_or_insert_with(|| epoch.value.clone());
-        if *known != epoch.value || self.position.is_some_and(|position| position > now) {
+        let epoch = text(&epoch);
+        let known = self.epoch.get_or_insert_with(|| epoch.clone());
+        if *known != epoch || self.position.is_some_and(|position| position > now) {
             tracing::warn!(
                 position = self.position,
                 now,
                 "the store was restored or replaced"
             );
-            self.epoch = Some(epoch.value);
+            self.epoch = Some(epoch);
             return Err(Stop::Gap);
         }
         if self.position.is_none() {
             let snapshot = self.load().await?;
             let revision = snapshot.revision;
+            // It may have been replaced since it was read above.
+            self.epoch = Some(snapshot.epoch.clone());
             self.send(Event::Snapshot(snapshot)).await?;
             self.position = Some(revision.0);
             *connected = true;
@@ -198,13 +201,13 @@ impl<K: Kv> Follower<K> {
             .events
             .iter()
             .find(|e| self.store.layout.place(&e.kv.key) == Place::Epoch);
-        let Some(value) = written
-            .map(|e| &e.kv.value)
-            .filter(|value| self.epoch.as_ref() != Some(value))
+        let Some(written) = written
+            .map(|e| text(&e.kv))
+            .filter(|epoch| self.epoch.as_ref() != Some(epoch))
         else {
             return false;
         };
-        self.epoch = Some(value.clone());
+        self.epoch = Some(written);
         true
     }
 
@@ -214,6 +217,7 @@ impl<K: Kv> Follower<K> {
         let layout = &self.store.layout;
         self.load_span(layout.configs(&self.scope), &mut snapshot)
             .await?;
+        self.load_span(layout.epoch_span(), &mut snapshot).await?;
         if self.scope.kind.is_none() {
             self.load_span(layout.downs(), &mut snapshot).await?;
             self.load_span(layout.rollouts(), &mut snapshot).await?;
@@ -234,6 +238,10 @@ impl<K: Kv> Follower<K> {
             }
             for kv in &ranged.kvs {
                 match self.store.layout.place(&kv.key) {
+                    Place::Epoch => {
+                        snapshot.epoch = text(kv);
+                        continue;
+                    }
                     Place::Liveness { namespace, name } => {
                         snapshot.down.push((namespace, name));
                         continue;
@@ -260,6 +268,11 @@ impl<K: Kv> Follower<K> {
             }
         }
     }
+}
+
+/// An epoch as people may have written it.
+fn text(epoch: &KeyValue) -> String {
+    String::from_utf8_lossy(&epoch.value).trim().to_owned()
 }
 
 /// What a watcher is told of one revision.

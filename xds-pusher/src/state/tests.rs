@@ -44,17 +44,38 @@ fn told(changes: &[Change]) -> Vec<String> {
 fn a_fresh_load_says_only_what_differs() {
     let mut state = State::default();
     assert_eq!(
-        told(&state.replace(snapshot(5, &[object("a", 1), object("b", 2)]))),
+        told(&state.replace(snapshot(5, &[object("a", 1), object("b", 2)]), Revision(0))),
         ["+a", "+b"]
     );
     assert_eq!(
-        told(&state.replace(snapshot(6, &[object("a", 1), object("b", 2)]))),
+        told(&state.replace(snapshot(6, &[object("a", 1), object("b", 2)]), Revision(0))),
         Vec::<String>::new()
     );
     assert_eq!(
-        told(&state.replace(snapshot(9, &[object("b", 8), object("c", 7)]))),
+        told(&state.replace(snapshot(9, &[object("b", 8), object("c", 7)]), Revision(0))),
         ["-a", "+b", "+c"]
     );
+}
+
+/// A restore makes revisions anew: what is at the same one as before may be something else.
+#[test]
+fn revisions_of_another_history_are_not_compared() {
+    let mut state = State::default();
+    let both = [object("a", 1), object("b", 2)];
+    state.replace(snapshot(9, &both), Revision(0));
+    assert_eq!(
+        told(&state.replace(snapshot(8, &both), Revision(9))),
+        ["+a", "+b"]
+    );
+    let other = Snapshot {
+        epoch: "other".into(),
+        ..snapshot(10, &both)
+    };
+    assert_eq!(
+        told(&state.replace(other.clone(), Revision(8))),
+        ["+a", "+b"]
+    );
+    assert!(state.replace(other, Revision(10)).is_empty());
 }
 
 #[test]
@@ -67,8 +88,11 @@ fn liveness_is_told_when_it_turns() {
             .collect(),
         ..Snapshot::default()
     };
-    assert_eq!(told(&state.replace(down(&["a"]))), ["va"]);
-    assert_eq!(told(&state.replace(down(&["b"]))), ["^a", "vb"]);
+    assert_eq!(told(&state.replace(down(&["a"]), Revision(0))), ["va"]);
+    assert_eq!(
+        told(&state.replace(down(&["b"]), Revision(0))),
+        ["^a", "vb"]
+    );
     let again = store::Change::Liveness {
         namespace: "ns".into(),
         name: "b".into(),
@@ -83,7 +107,7 @@ fn what_cannot_be_decoded_is_kept_and_named() {
         loaded: true,
         ..State::default()
     };
-    state.replace(snapshot(5, &[object("a", 1)]));
+    state.replace(snapshot(5, &[object("a", 1)]), Revision(0));
     let damaged = Undecodable {
         etcd_key: "/weft/v1/config/networking.istio.io/Sidecar/ns/a".into(),
         key: Some(object("a", 1).key()),
@@ -95,7 +119,7 @@ fn what_cannot_be_decoded_is_kept_and_named() {
         ..snapshot(7, &[])
     };
     assert_eq!(
-        told(&state.replace(lost)),
+        told(&state.replace(lost, Revision(5))),
         Vec::<String>::new(),
         "it is not deleted"
     );
@@ -144,4 +168,29 @@ fn a_spec_that_cannot_be_read_changes_nothing() {
         "{:?}",
         state.complaint()
     );
+}
+
+/// Refusing it would have replicas differ, and a stricter rule of a later version take policy out of force.
+#[test]
+fn what_breaks_a_rule_is_in_force_and_named() {
+    let mut state = State {
+        loaded: true,
+        ..State::default()
+    };
+    let mut broken = (*object("a", 1)).clone();
+    broken.spec = json!({"egress": [{"hosts": ["no slash"]}]});
+    let changes = state.replace(snapshot(5, &[Arc::new(broken)]), Revision(0));
+    assert_eq!(told(&changes), ["+a"]);
+    let complaint = state.complaint().unwrap();
+    assert!(
+        complaint.contains("Sidecar ns/a") && complaint.contains("spec.egress[0].hosts[0]"),
+        "{complaint}"
+    );
+
+    let mended = store::Change::Put {
+        object: object("a", 6),
+        before: None,
+    };
+    assert!(state.change(mended).is_some());
+    assert_eq!(state.complaint(), None);
 }

@@ -136,8 +136,10 @@ pub async fn a_new_epoch_relists(rig: &dyn Rig) {
     assert_eq!(names(&snapshot(&mut scoped).await), ["a"]);
     // Under a watch that is connected.
     restore().await;
-    assert_eq!(names(&snapshot(&mut watch).await), ["a"]);
+    let anew = snapshot(&mut watch).await;
+    assert_eq!(names(&anew), ["a"]);
     assert_ne!(store.epoch().await.unwrap(), epoch);
+    assert_eq!(anew.epoch, store.epoch().await.unwrap().to_string());
     // And while it is away; a watch of one kind learns of either when it reconnects.
     rig.cut();
     disconnected(&mut watch).await;
