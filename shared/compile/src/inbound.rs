@@ -250,7 +250,7 @@ fn filters(
 ) -> Vec<Filter> {
     let cluster = names::inbound(port);
     if !inbound.protocol.is_http() {
-        let proxy = tcp::to_cluster(&cluster, tcp::Connections::default());
+        let proxy = tcp::to_cluster(&cluster, settings::connections(view));
         return security.before(listener::tcp_filter(&proxy));
     }
     let host = pb::VirtualHost {
@@ -289,7 +289,7 @@ fn virtual_inbound(
         let http = inbound.protocol.is_http();
         filter_chains.extend(chains::of(Some(*port), &filters, http, transport));
     }
-    let other = tcp::to_cluster(names::INBOUND_PASSTHROUGH, tcp::Connections::default());
+    let other = tcp::to_cluster(names::INBOUND_PASSTHROUGH, settings::connections(view));
     let other = security.before(listener::tcp_filter(&other));
     let mut default_filter_chain = None;
     if transport.identities.is_some() {

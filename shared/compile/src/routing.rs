@@ -95,7 +95,7 @@ impl Site<'_> {
         let resolve = |destination: &Destination| {
             let (read, part) = &mut *work.borrow_mut();
             let (upstream, policy) = self.resolve(key, destination, read, part);
-            (upstream, connections(&policy))
+            (upstream, connections(&policy, read))
         };
         make(&tcp::Scope {
             name: &key.name,
@@ -236,8 +236,8 @@ fn exported(
     )
 }
 
-/// What the policy of a destination says of connections through it.
-pub(crate) fn connections(policy: &TrafficPolicy) -> tcp::Connections {
+/// What the policy of a destination, and the mesh, say of connections through it.
+pub(crate) fn connections(policy: &TrafficPolicy, read: &mut Reading<'_>) -> tcp::Connections {
     let pool = policy
         .connection_pool
         .as_ref()
@@ -247,6 +247,7 @@ pub(crate) fn connections(policy: &TrafficPolicy) -> tcp::Connections {
         idle_timeout: duration(|tcp| tcp.idle_timeout.map(|it| it.0)),
         max_duration: duration(|tcp| tcp.max_connection_duration.map(|it| it.0)),
         hash_source_ip: outbound::hash(policy).is_some_and(|hash| hash.use_source_ip == Some(true)),
+        access_log: settings::access_log(&mut read.view()),
     }
 }
 

@@ -12,7 +12,7 @@ use xds::pb::envoy::extensions::access_loggers::file::v3::{
     FileAccessLog, file_access_log::AccessLogFormat,
 };
 
-use crate::translate::{cluster, pb};
+use crate::translate::{cluster, pb, tcp};
 
 /// How long Envoy tries to connect where nobody says.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,7 +37,15 @@ pub(crate) fn default_retry<'m>(view: &mut View<'m, '_>) -> Option<&'m HttpRetry
     view.mesh_config()?.default_http_retry_policy.as_ref()
 }
 
-/// Where requests are logged: `accessLogFile`, in `accessLogFormat` or Envoy's own format.
+/// What it sets for connections to what no policy speaks of.
+pub(crate) fn connections(view: &mut View<'_, '_>) -> tcp::Connections {
+    tcp::Connections {
+        access_log: access_log(view),
+        ..Default::default()
+    }
+}
+
+/// Where requests, and connections of TCP, are logged: `accessLogFile`, in `accessLogFormat` or Envoy's own format.
 pub(crate) fn access_log(view: &mut View<'_, '_>) -> Vec<AccessLog> {
     let Some(config) = view.mesh_config() else {
         return Vec::new();

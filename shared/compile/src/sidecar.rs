@@ -23,7 +23,7 @@ use crate::route_config::{self, HTTP_PROXY};
 use crate::scope::Egress;
 use crate::translate::{names, pb, tcp};
 use crate::unit::{ClassId, Reading};
-use crate::{Interception, Role, outbound};
+use crate::{Interception, Role, outbound, settings};
 
 /// Where the HTTP proxy port listens.
 pub(crate) const HTTP_PROXY_PORT: u16 = 15080;
@@ -60,7 +60,7 @@ pub(crate) fn fixed(id: ClassId, read: &mut Reading<'_>) -> Part {
                     port: port.number,
                     age: Age::oldest(),
                     takes: Takes::Http(filter),
-                    otherwise: unknown(scope.allow_any),
+                    otherwise: unknown(scope.allow_any, read),
                 };
                 part.listeners.push((name.into(), piece));
                 part.virtual_hosts
@@ -91,7 +91,7 @@ pub(crate) fn fixed(id: ClassId, read: &mut Reading<'_>) -> Part {
         }
     }
     if class.interception == Interception::Transparent {
-        part.resources.push(virtual_outbound(scope.allow_any));
+        part.resources.push(virtual_outbound(scope.allow_any, read));
     }
     part
 }
@@ -114,16 +114,17 @@ pub(crate) fn bind(egress: &Egress, class: &Class) -> Arc<str> {
 }
 
 /// What becomes of intercepted connections that nobody takes.
-pub(crate) fn unknown(allow_any: bool) -> listener::Filter {
+pub(crate) fn unknown(allow_any: bool, read: &mut Reading<'_>) -> listener::Filter {
     let cluster = if allow_any {
         names::PASSTHROUGH
     } else {
         names::BLACK_HOLE
     };
-    listener::tcp_filter(&tcp::to_cluster(cluster, tcp::Connections::default()))
+    let connections = settings::connections(&mut read.view());
+    listener::tcp_filter(&tcp::to_cluster(cluster, connections))
 }
 
-fn virtual_outbound(allow_any: bool) -> Resource {
+fn virtual_outbound(allow_any: bool, read: &mut Reading<'_>) -> Resource {
     let original = listener::listener_filter(
         "envoy.filters.listener.original_dst",
         pb::any(&OriginalDst::default()),
@@ -133,7 +134,7 @@ fn virtual_outbound(allow_any: bool) -> Resource {
         listener_filters: vec![original],
         filter_chains: vec![
             listener::trap(VIRTUAL_OUTBOUND_PORT),
-            listener::chain_of(unknown(allow_any)),
+            listener::chain_of(unknown(allow_any, read)),
         ],
         ..listener::listener(
             "virtualOutbound",

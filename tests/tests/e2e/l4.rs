@@ -70,6 +70,12 @@ async fn tcp_goes_by_the_addresses_of_both_ends() {
         )
     };
     documents.push(rules([80, 20]));
+    let log = edge.mesh.run.path("access.log");
+    documents.push(format!(
+        "apiVersion: weft.mesh/v1\nkind: MeshConfig\nmetadata: {{ name: default, namespace: istio-system }}\n\
+         spec: {{ accessLogFile: {}, accessLogFormat: \"%DOWNSTREAM_LOCAL_ADDRESS% %UPSTREAM_CLUSTER% %RESPONSE_CODE%\\n\" }}\n",
+        log.display()
+    ));
     edge.mesh.apply(&documents.join("---\n")).await.unwrap();
     let who = async |from: IpAddr, gateway: IpAddr| {
         let line = first_line_from(from, SocketAddr::new(gateway, 3306), "").await?;
@@ -99,6 +105,22 @@ async fn tcp_goes_by_the_addresses_of_both_ends() {
                 "{name}: {counts:?}"
             );
         }
+    }
+    // Every connection is logged when it ends; Envoy writes what it has every few seconds.
+    for gateway in &edge.gateways {
+        let cluster = if gateway.address.ip() == first {
+            "outbound|3306||ten.example"
+        } else {
+            "outbound|3306||gold.example"
+        };
+        let line = format!("{}:3306 {cluster} 0\n", gateway.address.ip());
+        wait::until(&line, envoy::PATIENCE, async || {
+            let text = std::fs::read_to_string(&log)?;
+            anyhow::ensure!(text.contains(&line), "the log says: {text:.500}");
+            Ok(())
+        })
+        .await
+        .unwrap();
     }
     edge.mesh.apply(&rules([0, 100])).await.unwrap();
     for gateway in &edge.gateways[1..] {

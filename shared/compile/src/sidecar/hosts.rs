@@ -113,10 +113,10 @@ impl Seen<'_> {
                         || &*address != ANY
                         || egress.connected_to;
                     self.listen(
-                        &address,
-                        port.number,
+                        (&address, port.number),
                         bound,
                         Takes::Tcp(chains, Vec::new()),
+                        read,
                         part,
                     );
                 }
@@ -263,7 +263,7 @@ impl Seen<'_> {
                 Routes::Named(&route),
                 &mut read.view(),
             ));
-            self.listen(ANY, port, false, Takes::Http(filter), part);
+            self.listen((ANY, port), false, Takes::Http(filter), read, part);
             return;
         }
         let chains = self.chains(port, protocol, read, part);
@@ -278,10 +278,10 @@ impl Seen<'_> {
             .partition(|address| address.parse::<std::net::IpAddr>().is_ok());
         for address in &single {
             let takes = Takes::Tcp(chains.clone(), Vec::new());
-            self.listen(address, port, false, takes, part);
+            self.listen((address, port), false, takes, read, part);
         }
         if single.is_empty() || !ranges.is_empty() {
-            self.listen(ANY, port, false, Takes::Tcp(chains, ranges), part);
+            self.listen((ANY, port), false, Takes::Tcp(chains, ranges), read, part);
         }
     }
 
@@ -313,11 +313,18 @@ impl Seen<'_> {
         vec![tcp::default_chain(
             &cluster,
             names,
-            routing::connections(&policy),
+            routing::connections(&policy, read),
         )]
     }
 
-    fn listen(&self, address: &str, port: u16, bound: bool, takes: Takes, part: &mut Part) {
+    fn listen(
+        &self,
+        (address, port): (&str, u16),
+        bound: bool,
+        takes: Takes,
+        read: &mut Reading<'_>,
+        part: &mut Part,
+    ) {
         let Some(age) = self.age() else { return };
         let piece = ListenerPiece {
             address: address.into(),
@@ -326,7 +333,7 @@ impl Seen<'_> {
             age,
             takes,
             // A connection made to the listener itself was going nowhere else.
-            otherwise: unknown(self.scope.allow_any && !bound),
+            otherwise: unknown(self.scope.allow_any && !bound, read),
         };
         part.listeners
             .push((listener::name(address, port).into(), piece));

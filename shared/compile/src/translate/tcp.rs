@@ -15,6 +15,8 @@ use pb::tcp_proxy::tcp_proxy::{
     ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight,
 };
 
+use xds::pb::envoy::config::accesslog::v3::AccessLog;
+
 use super::policy::Upstream;
 use super::{pb, route};
 
@@ -36,8 +38,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) resolve: &'a dyn Fn(&Destination) -> (Upstream, Connections),
 }
 
-/// What a destination's policy says of the connections through a `tcp_proxy`.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a destination's policy and the mesh say of the connections through a `tcp_proxy`.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     /// `connectionPool.tcp.idleTimeout`.
     pub(crate) idle_timeout: Option<Duration>,
@@ -45,6 +47,8 @@ pub(crate) struct Connections {
     pub(crate) max_duration: Option<Duration>,
     /// `consistentHash.useSourceIp`.
     pub(crate) hash_source_ip: bool,
+    /// Where their ends are logged, if anywhere.
+    pub(crate) access_log: Vec<AccessLog>,
 }
 
 /// A filter chain in the making.
@@ -199,7 +203,7 @@ fn proxy(destinations: &[RouteDestination], scope: &Scope<'_>) -> pb::tcp_proxy:
         .collect();
     let connections = resolved
         .first()
-        .map(|(_, _, connections)| *connections)
+        .map(|(_, _, connections)| connections.clone())
         .unwrap_or_default();
     if let [(cluster, ..)] = resolved.as_slice() {
         return to_cluster(cluster, connections);
@@ -241,6 +245,7 @@ fn tcp_proxy(
             .then_some(source_ip)
             .into_iter()
             .collect(),
+        access_log: connections.access_log,
         ..Default::default()
     }
 }

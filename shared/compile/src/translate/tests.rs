@@ -198,6 +198,7 @@ fn tcp_proxies() -> Vec<pb::tcp_proxy::TcpProxy> {
         idle_timeout: Some(std::time::Duration::from_secs(7)),
         max_duration: Some(std::time::Duration::from_secs(70)),
         hash_source_ip: true,
+        access_log: Vec::new(),
     };
     let scope = tcp::Scope {
         name: "db",
@@ -212,7 +213,7 @@ fn tcp_proxies() -> Vec<pb::tcp_proxy::TcpProxy> {
                     host: to.host.to_string(),
                     ..Default::default()
                 },
-                connections,
+                connections.clone(),
             )
         },
     };

@@ -32,6 +32,7 @@ fn with_scope<R: DeserializeOwned>(
                         idle_timeout,
                         max_duration: None,
                         hash_source_ip: true,
+                        access_log: Vec::new(),
                     },
                 )
             },
