@@ -76,6 +76,36 @@ fn shown(snapshot: &Snapshot) -> Value {
     types.into()
 }
 
+/// The same, its fields in the order they have on file: maps of protobuf have none of their own.
+fn ordered(value: &Value, like: &Value) -> Value {
+    match (value, like) {
+        (Value::Object(value), Value::Object(like)) => {
+            let mut rest: Vec<_> = value
+                .keys()
+                .filter(|key| !like.contains_key(*key))
+                .collect();
+            rest.sort();
+            let known = like.keys().filter(|key| value.contains_key(*key));
+            let keys = known.chain(rest);
+            keys.map(|key| {
+                let like = like.get(key).unwrap_or(&Value::Null);
+                (key.clone(), ordered(&value[key], like))
+            })
+            .collect()
+        }
+        (Value::Array(value), Value::Array(like)) => {
+            let named = |item: &Value| item.get("name").cloned();
+            let items = value.iter().enumerate().map(|(n, item)| {
+                let same = |other: &&Value| named(item).is_some() && named(item) == named(other);
+                let other = like.iter().find(same).or_else(|| like.get(n));
+                ordered(item, other.unwrap_or(&Value::Null))
+            });
+            items.collect()
+        }
+        _ => value.clone(),
+    }
+}
+
 #[test]
 fn outputs_are_those_on_file() {
     let update = std::env::var_os("WEFT_UPDATE_GOLDEN").is_some();
@@ -83,18 +113,6 @@ fn outputs_are_those_on_file() {
     for case in cases() {
         let out = case.join("out");
         let (files, _) = outcome(&case);
-        if update {
-            let _ = std::fs::remove_dir_all(&out);
-            std::fs::create_dir_all(&out).unwrap();
-            for (name, value) in &files {
-                std::fs::write(
-                    out.join(name),
-                    serde_json::to_string_pretty(value).unwrap() + "\n",
-                )
-                .unwrap();
-            }
-            continue;
-        }
         let entries = std::fs::read_dir(&out).into_iter().flatten();
         let on_file: BTreeMap<String, Value> = entries
             .map(|entry| {
@@ -112,7 +130,17 @@ fn outputs_are_those_on_file() {
             .into_iter()
             .filter(|name| files.get(*name) != on_file.get(*name))
         {
-            wrong.push(out.join(name));
+            let file = out.join(name);
+            match files.get(name) {
+                _ if !update => wrong.push(file),
+                None => std::fs::remove_file(file).unwrap(),
+                Some(value) => {
+                    let value = ordered(value, on_file.get(name).unwrap_or(&Value::Null));
+                    std::fs::create_dir_all(&out).unwrap();
+                    let text = serde_json::to_string_pretty(&value).unwrap();
+                    std::fs::write(file, text + "\n").unwrap();
+                }
+            }
         }
     }
     assert!(
