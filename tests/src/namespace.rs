@@ -120,7 +120,7 @@ impl Namespace {
             "link add {name} type veth peer name eth0 netns {far}"
         ))?;
         for (end, name, address) in [(self, name, address), (other, "eth0", other_address)] {
-            end.ip(&format!("address add {address} dev {name}"))?;
+            end.ip(&format!("address add dev {name} {address}"))?;
             end.ip(&format!("link set {name} up"))?;
         }
         Ok(())

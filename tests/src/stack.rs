@@ -41,20 +41,30 @@ pub async fn etcd_over_tls(
 }
 
 /// Starts an etcd of several members, whose clients connect at these addresses; each one's peer port is its client port's
-/// successor. They are called `etcd-0`, `etcd-1`… and keep their data in the run directory.
+/// successor. They are called `etcd-0`, `etcd-1`… and keep their data in the directory of their run.
 ///
 /// # Errors
 /// As [`etcd`].
-pub async fn etcd_cluster(run: &Run, clients: &[SocketAddr]) -> Result<Vec<Process>> {
-    let members = clients.iter().enumerate().map(|(n, client)| {
-        let name = format!("etcd-{n}");
-        etcd_member(run, &name, *client, &run.path(&name), clients, None)
-    });
+pub async fn etcd_cluster(runs: &[Run], clients: &[SocketAddr]) -> Result<Vec<Process>> {
+    let members = runs
+        .iter()
+        .zip(clients)
+        .enumerate()
+        .map(|(n, (run, client))| {
+            let name = format!("etcd-{n}");
+            etcd_member(run, &name, *client, &run.path(&name), clients, None)
+        });
     let members: Vec<Process> = members.collect::<Result<_>>()?;
     for (member, client) in members.iter().zip(clients) {
         member.listens(*client, PATIENCE).await?;
     }
     Ok(members)
+}
+
+/// Where the other members reach the one whose clients connect here.
+pub fn peer_url(client: SocketAddr) -> String {
+    let peer = SocketAddr::new(client.ip(), client.port() + 1);
+    format!("http://{peer}")
 }
 
 /// Starts one member of an etcd, known to the others by its address.
@@ -67,11 +77,7 @@ fn etcd_member(
     tls: Option<&Path>,
 ) -> Result<Process> {
     let scheme = scheme(tls.is_some());
-    let peer_url = |client: &SocketAddr| {
-        let peer = SocketAddr::new(client.ip(), client.port() + 1);
-        format!("http://{peer}")
-    };
-    let members = all.iter().map(|at| format!("{at}={}", peer_url(at)));
+    let members = all.iter().map(|at| format!("{at}={}", peer_url(*at)));
     let members: Vec<String> = members.collect();
     let data = data
         .to_str()
@@ -81,8 +87,8 @@ fn etcd_member(
         ("--data-dir", data.to_owned()),
         ("--listen-client-urls", format!("{scheme}://{client}")),
         ("--advertise-client-urls", format!("{scheme}://{client}")),
-        ("--listen-peer-urls", peer_url(&client)),
-        ("--initial-advertise-peer-urls", peer_url(&client)),
+        ("--listen-peer-urls", peer_url(client)),
+        ("--initial-advertise-peer-urls", peer_url(client)),
         ("--initial-cluster", members.join(",")),
         ("--logger", "zap".to_owned()),
     ]);

@@ -1,7 +1,7 @@
 //! Machines of one's own around a router that can drop what they send each other.
 //!
 //! Every machine is a namespace with one address; the router is a namespace with a wire to each. Whoever runs in the router
-//! reaches all of them, always.
+//! reaches all of them, always. The addresses are loopback's, for which services serve without identities; here they cross wires.
 //! *Invariant:* what is cut is dropped without a word, as by a broken switch: nobody is told, no connection is closed.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,14 +23,14 @@ impl Network {
     /// # Errors
     /// If this machine does not let us make namespaces and wires, or forward packets in them.
     pub fn make(machines: u8) -> Result<Self> {
-        let router = Namespace::make()?;
+        let router = node()?;
         router.command("sysctl".as_ref(), "-q -w net.ipv4.ip_forward=1")?;
         let made = (0..machines).map(|n| {
-            let (machine, wire) = (Namespace::make()?, format!("wire{n}"));
+            let (machine, wire) = (node()?, format!("wire{n}"));
             router.wire_as(
-                (&wire, &format!("{}/24", gateway(n))),
+                (&wire, &format!("{}/24 scope global", gateway(n))),
                 &machine,
-                &format!("{}/24", ip(n)),
+                &format!("{}/24 scope global", ip(n)),
             )?;
             machine.ip(&format!("route add default via {}", gateway(n)))?;
             Ok(machine)
@@ -42,6 +42,11 @@ impl Network {
     /// A port of a machine.
     pub fn at(n: u8, port: u16) -> SocketAddr {
         SocketAddr::from((ip(n), port))
+    }
+
+    /// A port of the router, which all machines reach.
+    pub fn router(port: u16) -> SocketAddr {
+        SocketAddr::from((gateway(0), port))
     }
 
     /// A machine, to start programs on it.
@@ -75,9 +80,6 @@ impl Network {
 
     /// Runs a task in the router, where every machine is reached.
     ///
-    /// # Errors
-    /// What the task fails with.
-    ///
     /// # Panics
     /// If the task does.
     pub async fn run<F>(self, task: impl FnOnce(Arc<Self>) -> F + Send + 'static) -> F::Output
@@ -90,12 +92,24 @@ impl Network {
     }
 }
 
+/// A namespace in which loopback's addresses are as any other's, but for 127.0.0.1.
+fn node() -> Result<Namespace> {
+    let node = Namespace::make()?;
+    node.command(
+        "sysctl".as_ref(),
+        "-q -w net.ipv4.conf.all.route_localnet=1",
+    )?;
+    node.ip("address del 127.0.0.1/8 dev lo")?;
+    node.ip("address add 127.0.0.1/32 dev lo")?;
+    Ok(node)
+}
+
 fn ip(n: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 78, n, 2)
+    Ipv4Addr::new(127, 78, n, 2)
 }
 
 fn gateway(n: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 78, n, 1)
+    Ipv4Addr::new(127, 78, n, 1)
 }
 
 #[cfg(test)]

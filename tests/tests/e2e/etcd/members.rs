@@ -3,14 +3,17 @@
 //! *Invariant:* a member is known by its place, 0 to 2.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use weft_tests::net::Block;
+use weft_tests::mesh::PREFIX;
 use weft_tests::process::Process;
 use weft_tests::run::Run;
-use weft_tests::{http, stack, wait};
+use weft_tests::{binaries, http, stack, wait};
+
+use super::site::{Ground, MEMBERS};
 
 /// Three members.
 pub(super) struct Members {
@@ -19,9 +22,10 @@ pub(super) struct Members {
 }
 
 impl Members {
-    pub(super) async fn start(net: &Block, run: &Run) -> Result<Self> {
-        let clients: Vec<SocketAddr> = (1..=3).map(|n| net.at(n, 2379)).collect();
-        let processes = stack::etcd_cluster(run, &clients).await?;
+    pub(super) async fn start(ground: &Ground, run: &Run) -> Result<Self> {
+        let clients: Vec<SocketAddr> = MEMBERS.map(|n| ground.at(n, 2379)).into();
+        let runs = MEMBERS.map(|n| ground.run(run, n));
+        let processes = stack::etcd_cluster(&runs, &clients).await?;
         Ok(Self { clients, processes })
     }
 
@@ -69,15 +73,76 @@ impl Members {
         .await
     }
 
-    /// Forgets everything but the state of now.
-    pub(super) async fn compact(&self) -> Result<()> {
+    /// Has this one, and all that hear of it, forget everything but the state of now.
+    pub(super) async fn compact(&self, n: usize) -> Result<()> {
         wait::until("the compaction", wait::PATIENCE, async || {
-            let status = self.ask(0, "maintenance/status", &json!({})).await?;
+            let status = self.ask(n, "maintenance/status", &json!({})).await?;
             let revision = status["header"]["revision"].clone();
             let order = json!({"revision": revision, "physical": true});
-            self.ask(0, "kv/compaction", &order).await.map(drop)
+            self.ask(n, "kv/compaction", &order).await.map(drop)
         })
         .await
+    }
+
+    /// Writes what a member has to a file.
+    pub(super) async fn save(&self, n: usize, file: &Path) -> Result<()> {
+        let file = path(file)?;
+        let endpoint = format!("http://{}", self.clients[n]);
+        self.etcdctl(&["--endpoints", &endpoint, "snapshot", "save", file])
+            .await
+    }
+
+    /// Kills all members and starts them as a new cluster on what [`Members::save`] wrote.
+    pub(super) async fn restore(&self, file: &Path, run: &Run) -> Result<()> {
+        let names: Vec<String> = self.clients.iter().map(ToString::to_string).collect();
+        let peers = self.clients.iter().map(|at| stack::peer_url(*at));
+        let peers: Vec<String> = peers.collect();
+        let all = names.iter().zip(&peers);
+        let all: Vec<String> = all.map(|(name, peer)| format!("{name}={peer}")).collect();
+        for n in 0..names.len() {
+            self.kill(n);
+        }
+        for n in 0..names.len() {
+            let data = run.path(&format!("etcd-{n}"));
+            std::fs::rename(&data, run.path(&format!("lost-{n}")))?;
+            self.etcdctl(&[
+                "snapshot",
+                "restore",
+                path(file)?,
+                "--name",
+                &names[n],
+                "--data-dir",
+                path(&data)?,
+                "--initial-cluster",
+                &all.join(","),
+                "--initial-cluster-token",
+                "restored",
+                "--initial-advertise-peer-urls",
+                &peers[n],
+            ])
+            .await?;
+        }
+        self.restart(&[0, 1, 2]).await
+    }
+
+    /// Tells everybody that revisions are counted anew, as an operator does.
+    pub(super) async fn new_epoch(&self) -> Result<()> {
+        let endpoint = format!("http://{}", self.clients[0]);
+        let key = format!("{PREFIX}/epoch");
+        let epoch = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+        let put = ["--endpoints", &endpoint, "put", &key, epoch.trim()];
+        wait::until("the new epoch", wait::PATIENCE, async || {
+            self.etcdctl(&put).await
+        })
+        .await
+    }
+
+    async fn etcdctl(&self, args: &[&str]) -> Result<()> {
+        let mut command = tokio::process::Command::new(binaries::tool("etcdctl")?);
+        let output = command.env("ETCDCTL_API", "3").args(args).output().await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "etcdctl {args:?}: {said}");
+        Ok(())
     }
 
     /// etcd's own JSON API.
@@ -86,4 +151,8 @@ impl Members {
         let answer = http::send(http::client().post(&url).json(body)).await?;
         answer.ok().with_context(|| url.clone())?.json()
     }
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("a path is not UTF-8")
 }

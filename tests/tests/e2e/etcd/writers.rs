@@ -118,6 +118,7 @@ impl Writers {
         let clients = (0..CLIENTS).map(|number| {
             let client = Client {
                 number,
+                api: number % apis.len(),
                 random: StdRng::seed_from_u64(number as u64),
                 shared: shared.clone(),
             };
@@ -167,6 +168,8 @@ impl Writers {
 
 struct Client {
     number: usize,
+    /// The replica it asks, until that cannot answer or chance has it ask another.
+    api: usize,
     random: StdRng,
     shared: Arc<Shared>,
 }
@@ -275,9 +278,13 @@ impl Client {
         Ok(())
     }
 
-    /// Asks either replica.
+    /// Asks a replica.
     async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
-        let api = self.shared.apis[self.random.random_range(0..self.shared.apis.len())];
+        let apis = self.shared.apis.len();
+        if self.random.random_bool(0.1) {
+            self.api = self.random.random_range(0..apis);
+        }
+        let api = self.shared.apis[self.api];
         let request = self
             .shared
             .http
@@ -298,6 +305,7 @@ impl Client {
             StatusCode::NOT_FOUND | StatusCode::CONFLICT => Ok(Answer::Refused(status)),
             StatusCode::SERVICE_UNAVAILABLE => {
                 self.shared.unanswered.fetch_add(1, Ordering::Relaxed);
+                self.api = (self.api + 1) % apis;
                 Ok(Answer::Nobody)
             }
             other => Err(anyhow!("{method} {path}: {other}: {text}")),
