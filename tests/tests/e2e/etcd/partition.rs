@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use weft_tests::mesh::Variant;
 use weft_tests::namespace::Network;
+use weft_tests::skip::skip;
 
 use super::site::{APIS, GATEWAYS, Ground, LATE, LATE_SIDE, PUSHERS, SIDES, STEADY, Site};
 use super::writers::Writers;
@@ -42,7 +43,7 @@ async fn neither_half_of_a_divided_network_tells_a_lie() {
     let network = match Network::make(machines) {
         Ok(network) => network,
         Err(error) => {
-            eprintln!("SKIPPED: no network namespaces of one's own: {error:#}");
+            skip(format!("no network namespaces of one's own: {error:#}"));
             return;
         }
     };
