@@ -11,7 +11,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use model::{Revision, TrustDomain};
 use ring::rand::SystemRandom;
-use store::{Area, Entry, Expect, Fence, Vault, VaultError, VaultOp};
+use store::{Area, Entry, Expect, Fence, Vault, VaultError, VaultOp, until_answered};
 use telemetry::Check;
 use telemetry::trace::{self, Context, FutureExt};
 use tokio::sync::watch;
@@ -22,7 +22,6 @@ use crate::authority::rotation::{Acknowledged, Step};
 use crate::authority::{Authority, AuthorityError, CodecError, Policy};
 use crate::envelope::{EnvelopeError, KeyList};
 use crate::trace::Cause;
-use crate::until_answered;
 
 /// Where the authority is stored, below [`Area::Ca`].
 const STATE: &str = "state";

@@ -17,12 +17,10 @@ use futures::StreamExt;
 use metrics::gauge;
 use model::spec::{BundleEndpointKind, FederatedTrustDomain, MeshConfig};
 use model::{FederatedBundle, Key, Kind, Object, Spec, SpiffeId, TrustBundle, TrustDomain};
-use store::{Area, Change, Entries, Entry, Event, Scope, Store, Vault};
+use store::{Area, Change, Entries, Entry, Event, Scope, Store, Vault, until_answered};
 use telemetry::Check;
 use tokio::sync::watch;
 use tracing::{info, warn};
-
-use crate::until_answered;
 
 /// What MeshConfig's troubles are listed under; no trust domain has this name.
 const CONFIG: &str = "";

@@ -32,13 +32,13 @@ use std::time::Duration;
 use futures::StreamExt;
 use issuer_api::v1::issuer_server::IssuerServer;
 use metrics::counter;
-use store::{Area, Entries, Member, Store, Vault};
+use store::{Area, Entries, Member, Store, Vault, until_answered};
 use telemetry::{Check, Health, Metrics, TaskError, Tasks};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 pub use config::{AuthorityFlags, Config, ConfigError};
 
@@ -430,25 +430,5 @@ async fn serve(
                 "this replica is shutting down; connect to another",
             ));
         });
-    tokio::select! {
-        ended = serving => ended,
-        // Slow clients must not keep the process.
-        () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
-    }
-}
-
-/// Asks the store until it answers, with longer and longer pauses up to two seconds.
-pub(crate) async fn until_answered<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
-where
-    F: Future<Output = store::Result<T>>,
-{
-    let mut pause = Duration::from_millis(50);
-    loop {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(error) => warn!(%error, "cannot {what} yet; trying again"),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
-    }
+    telemetry::closed(serving, &shutdown, DRAIN).await
 }

@@ -11,11 +11,12 @@ use futures::future::join_all;
 use model::Revision;
 use pusher_api::v1::Replica;
 use store::Store;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::link::Links;
+use crate::reads::Reads;
 use crate::shards::Shards;
 
 /// One read is shared by the streams that open within this time.
@@ -24,6 +25,8 @@ const SHARE: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A replica that does not answer in this time is not asked any further: availability before freshness.
 const ASIDE: Duration = Duration::from_millis(500);
+/// Asking that takes so much longer than that was interrupted.
+const STALL: Duration = Duration::from_secs(1);
 
 /// The other replicas, to ask how far they are.
 pub(crate) struct Peers {
@@ -59,8 +62,7 @@ fn newest(replicas: impl Iterator<Item = Replica>, epoch: &str) -> Revision {
 pub(crate) struct Freshness {
     store: Arc<dyn Store>,
     peers: Arc<Peers>,
-    /// The read that is under way, and when it began; streams that opened before that wait for its result.
-    current: Mutex<Option<(Instant, watch::Receiver<Option<Revision>>)>>,
+    reads: Reads<Revision>,
 }
 
 impl Freshness {
@@ -68,56 +70,56 @@ impl Freshness {
         Self {
             store,
             peers: Arc::new(peers),
-            current: Mutex::new(None),
+            reads: Reads::new(SHARE),
         }
     }
 
     /// A revision read linearizably after this call began; what the others have if the store does not answer in time.
     pub(crate) async fn read(&self) -> Revision {
-        let mut result = self.join().await;
-        match result.wait_for(Option::is_some).await {
-            Ok(revision) => revision.unwrap_or_default(),
-            Err(_) => Revision::default(),
+        let read = || {
+            let (store, peers) = (self.store.clone(), self.peers.clone());
+            async move { learn(|| store.last_commit(), || peers.newest()).await }
+        };
+        match self.reads.fresh(read).await {
+            Some(revision) => revision,
+            // Who does not know how new it must be serves nobody, and its clients come again.
+            None => std::future::pending().await,
         }
     }
+}
 
-    /// The read to wait for: the next one, which begins when the sharing time of the last one is over.
-    async fn join(&self) -> watch::Receiver<Option<Revision>> {
-        let now = Instant::now();
-        let mut current = self.current.lock().await;
-        if let Some((begins, result)) = &*current
-            && *begins >= now
-        {
-            return result.clone();
+/// What the store says, or what the others say if it does not.
+///
+/// A process that was stopped for a while finds its deadlines over and its connections broken, whatever state the others are
+/// in; and behind is what it is then. So silence that took too long to notice is no silence, and it asks again.
+async fn learn<S, P>(ask_store: impl Fn() -> S, ask_peers: impl Fn() -> P) -> Revision
+where
+    S: Future<Output = store::Result<Revision>>,
+    P: Future<Output = Revision>,
+{
+    loop {
+        let begun = Instant::now();
+        match tokio::time::timeout(PATIENCE, ask_store()).await {
+            Ok(Ok(revision)) => return revision,
+            Ok(Err(error)) => warn!(%error, "no fresh revision; asking the other replicas"),
+            Err(_) => warn!("no fresh revision in time; asking the other replicas"),
         }
-        let begins = match &*current {
-            Some((last, _)) if now < *last + SHARE => *last + SHARE,
-            _ => now,
-        };
-        let (done, result) = watch::channel(None);
-        let (store, peers) = (self.store.clone(), self.peers.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep_until(begins).await;
-            let revision = match tokio::time::timeout(PATIENCE, store.last_commit()).await {
-                Ok(Ok(revision)) => revision,
-                Ok(Err(error)) => {
-                    warn!(%error, "no fresh revision; serving what no other replica is ahead of");
-                    peers.newest().await
-                }
-                Err(_) => {
-                    warn!("no fresh revision in time; serving what no other replica is ahead of");
-                    peers.newest().await
-                }
-            };
-            done.send_replace(Some(revision));
-        });
-        *current = Some((begins, result.clone()));
-        result
+        let newest = ask_peers().await;
+        let took = begun.elapsed();
+        if took <= PATIENCE + ASIDE + STALL {
+            warn!(revision = %newest, "serving what no other replica that answers is ahead of");
+            return newest;
+        }
+        warn!(?took, "this process did not run for a while; asking again");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -135,5 +137,27 @@ mod tests {
         ];
         assert_eq!(newest(replicas.into_iter(), "now"), Revision(8));
         assert_eq!(newest(std::iter::empty(), "now"), Revision(0));
+    }
+
+    #[tokio::test]
+    async fn the_others_count_where_the_store_is_silent() {
+        let store = || std::future::pending();
+        assert_eq!(learn(store, async || Revision(5)).await, Revision(5));
+    }
+
+    #[tokio::test]
+    async fn who_was_stopped_while_it_asked_asks_again() {
+        let asked = Cell::new(0);
+        let store = || {
+            asked.set(asked.get() + 1);
+            if asked.get() == 1 {
+                // Nothing of this runtime runs meanwhile.
+                std::thread::sleep(PATIENCE + ASIDE + STALL);
+                return futures::future::pending().left_future();
+            }
+            futures::future::ready(Ok(Revision(9))).right_future()
+        };
+        // The others cannot be reached: their connections are broken.
+        assert_eq!(learn(store, async || Revision(0)).await, Revision(9));
     }
 }

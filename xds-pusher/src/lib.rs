@@ -15,6 +15,7 @@ mod mesh;
 mod modes;
 mod observe;
 mod pass;
+mod reads;
 mod serve;
 mod shards;
 mod source;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use compile::Compiler;
 use futures::StreamExt;
 use mtls::Own;
-use store::{Member, Scope, Store, Vault};
+use store::{Member, Scope, Store, Vault, until_answered};
 use telemetry::{Health, Metrics, TaskError, Tasks};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -45,7 +46,8 @@ use crate::guard::Guard;
 use crate::link::{Links, Transport};
 use crate::mesh::Mesh;
 use crate::pass::{Pass, Passing};
-use crate::serve::{Replica, routes, serve, until_answered};
+use crate::reads::Reads;
+use crate::serve::{Replica, routes, serve};
 use crate::shards::Shards;
 use crate::source::MeshSource;
 
@@ -242,7 +244,7 @@ pub async fn run<S: Store + Vault>(
         revision: revision.clone(),
         watching: mesh.watching(),
         sides: mesh.sides(),
-        mesh: commands,
+        mesh: commands.clone(),
         shards: shards.clone(),
         passing: passing.clone(),
         admission: admission.clone(),
@@ -315,7 +317,8 @@ pub async fn run<S: Store + Vault>(
         guard: guard.clone(),
         passing: passing.clone(),
         admission,
-        room: Arc::default(),
+        mesh: commands,
+        room: Arc::new(Reads::new(pass::ROOM)),
     };
     let routes = routes(&server, service, guard, pass, &health);
     let streams = server.streams().clone();

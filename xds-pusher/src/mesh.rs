@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use compile::{Compiler, Proxy, ProxyId};
 use futures::StreamExt;
@@ -18,7 +17,6 @@ use store::{Entries, Event, Watch};
 use telemetry::Check;
 use telemetry::trace::{Carried, Context};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::freshness::Freshness;
@@ -29,9 +27,6 @@ use crate::state::State;
 use crate::trace::{self, Expected, Tracer, Write};
 use crate::views::Views;
 
-/// How long a stream waits to learn how new a state it needs; then it is served what there is. A state that is too old by
-/// what was learned is never served: the stream waits, and ends when the server's patience does.
-const LEARN: Duration = Duration::from_secs(4);
 /// How many events are merged into one compilation when they come faster than they are compiled.
 const BATCH: usize = 1024;
 
@@ -53,15 +48,6 @@ pub(crate) struct Sides {
     pub(crate) since: Revision,
     /// Those who get everything.
     pub(crate) first: BTreeSet<String>,
-}
-
-/// Nothing is published before the model is at least as new as the store was when the stream opened.
-#[derive(Clone, Copy)]
-struct Held {
-    /// The revision to reach, once it is known.
-    fresh: Option<Revision>,
-    /// When it is served without knowing.
-    until: Instant,
 }
 
 /// What happens to subscribers while the model waits.
@@ -98,8 +84,9 @@ pub(crate) struct Mesh {
     modes: Option<Entries>,
     /// Absent without identities.
     tell: Option<Tell>,
-    /// Those to whom nothing is published yet.
-    held: HashMap<ProxyId, Held>,
+    /// Those to whom nothing is published before the model is at least as new as the store was when they came: the revision
+    /// to reach, once it is known. Until then, and while it is not reached, they wait, and end when the server's patience does.
+    held: HashMap<ProxyId, Option<Revision>>,
     freshness: Arc<Freshness>,
     turns: FuturesUnordered<BoxFuture<'static, Turn>>,
     /// Absent without a collector of traces.
@@ -168,8 +155,6 @@ impl Mesh {
     ) {
         let mut events = watch.ready_chunks(BATCH);
         loop {
-            let unknown = self.held.values().filter(|held| held.fresh.is_none());
-            let release = unknown.map(|held| held.until).min();
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
@@ -182,9 +167,6 @@ impl Mesh {
                 },
                 Some(set) = modes.next() => self.learn(set),
                 Some(turn) = self.turns.next() => self.turn(&turn),
-                () = tokio::time::sleep_until(release.unwrap_or_else(Instant::now)), if release.is_some() => {
-                    self.release(Instant::now());
-                }
             }
         }
     }
@@ -304,7 +286,7 @@ impl Mesh {
             other
         });
         self.measure();
-        self.release(Instant::now());
+        self.release();
     }
 
     /// Who is about to be shown a new snapshot.
@@ -376,8 +358,7 @@ impl Mesh {
             floor: Revision::default(),
         };
         self.subscribers.insert(id, subscriber);
-        let (fresh, until) = (None, Instant::now() + LEARN);
-        self.held.insert(id, Held { fresh, until });
+        self.held.insert(id, None);
         let freshness = self.freshness.clone();
         self.turns.push(Box::pin(
             async move { Turn::Fresh(id, freshness.read().await) },
@@ -391,10 +372,10 @@ impl Mesh {
     fn turn(&mut self, turn: &Turn) {
         match *turn {
             Turn::Fresh(id, revision) => {
-                if let Some(held) = self.held.get_mut(&id) {
-                    held.fresh = Some(revision);
+                if let Some(fresh) = self.held.get_mut(&id) {
+                    *fresh = Some(revision);
                 }
-                self.release(Instant::now());
+                self.release();
             }
             Turn::Gone(id) => {
                 self.subscribers.remove(&id);
@@ -404,16 +385,15 @@ impl Mesh {
         }
     }
 
-    /// Publishes to the subscribers that were held back until the model caught up, or their patience ended.
-    fn release(&mut self, now: Instant) {
+    /// Publishes to the subscribers that the model has become new enough for.
+    fn release(&mut self) {
         // Without the modes, clients would be told to speak plaintext to servers that take it no longer.
         if !self.state.loaded || self.modes.is_none() {
             return;
         }
         let revision = *self.revision.borrow();
-        let due = |_: &ProxyId, held: &mut Held| match held.fresh {
-            Some(fresh) => fresh <= revision,
-            None => held.until <= now,
+        let due = |_: &ProxyId, fresh: &mut Option<Revision>| {
+            fresh.is_some_and(|fresh| fresh <= revision)
         };
         let due: Vec<ProxyId> = self.held.extract_if(due).map(|(id, _)| id).collect();
         for id in due {

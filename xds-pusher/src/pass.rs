@@ -22,8 +22,7 @@ use axum::response::Response;
 use futures::future::join_all;
 use metrics::{counter, gauge};
 use store::Member;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status};
 use tracing::{debug, warn};
 use xds::Peer;
@@ -33,10 +32,13 @@ use self::relay::{First, Relay};
 use crate::admit::Admission;
 use crate::guard::{self, Guard};
 use crate::link::Links;
+use crate::mesh::Command;
+use crate::reads::Reads;
 use crate::shards::Shards;
+use crate::source::Place;
 
-/// For how long it is believed that another replica has room.
-const ROOM: Duration = Duration::from_secs(1);
+/// Streams that come within this time share a look for room elsewhere.
+pub(crate) const ROOM: Duration = Duration::from_millis(100);
 
 /// What passing takes.
 #[derive(Clone)]
@@ -46,14 +48,10 @@ pub(crate) struct Pass {
     pub(crate) guard: Option<Guard>,
     pub(crate) passing: Passing,
     pub(crate) admission: Admission,
-    pub(crate) room: Arc<Mutex<Room>>,
-}
-
-/// What is known of room for new streams elsewhere.
-#[derive(Default)]
-pub(crate) struct Room {
-    asked: Option<Instant>,
-    elsewhere: bool,
+    /// To the owner of the model.
+    pub(crate) mesh: mpsc::Sender<Command>,
+    /// Whether another replica can take a new stream.
+    pub(crate) room: Arc<Reads<bool>>,
 }
 
 /// A stream that is passed on.
@@ -201,31 +199,29 @@ impl Pass {
         if self.admission.full() && others.await {
             return Admission::refuse().into_http();
         }
-        let admission = self.admission.clone();
+        let (admission, mesh) = (self.admission.clone(), self.mesh.clone());
         relay::later(async move {
             let turn = admission.turn().await;
             request.extensions_mut().insert(turn);
+            if let Some(place) = Place::wait(&mesh).await {
+                request.extensions_mut().insert(place);
+            }
             next.run(request).await
         })
     }
 
-    /// Whether another replica answers and fewer wait there than here. One asks; the others believe what was known before.
+    /// Whether another replica answers, asked after this stream came, and fewer wait there than here.
     async fn room(&self) -> bool {
-        let known = || self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        {
-            let mut known = known();
-            if known.asked.is_some_and(|asked| asked.elapsed() < ROOM) {
-                return known.elsewhere;
+        let look = || {
+            let (links, others) = (self.links.clone(), self.shards.others());
+            let admission = self.admission.clone();
+            async move {
+                let asked = others.iter().map(|member| links.ask(member));
+                let mut answers = join_all(asked).await.into_iter().flatten();
+                answers.any(|replica| (replica.queued as usize) < admission.waiting())
             }
-            known.asked = Some(Instant::now());
-        }
-        let own = self.admission.waiting();
-        let others = self.shards.others();
-        let asked = others.iter().map(|member| self.links.ask(member));
-        let mut answers = join_all(asked).await.into_iter().flatten();
-        let elsewhere = answers.any(|replica| (replica.queued as usize) < own);
-        known().elsewhere = elsewhere;
-        elsewhere
+        };
+        self.room.fresh(look).await.unwrap_or(false)
     }
 
     /// Passes a stream on to the owner of its node.

@@ -9,7 +9,7 @@ use axum::middleware::from_fn_with_state;
 use futures::Stream;
 use mtls::Own;
 use pusher_api::v1::pusher_server::PusherServer;
-use store::{Member, Membership, Store};
+use store::{Member, Membership, Store, until_answered};
 use telemetry::Health;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -31,22 +31,6 @@ const LEAVING: Duration = Duration::from_secs(1);
 
 /// What one stream may have under way to us, and a connection in all: so many that no stream holds up another.
 const WINDOWS: (u32, u32) = (64 << 10, 16 << 20);
-
-/// Asks the store until it answers, with longer and longer pauses up to two seconds.
-pub(crate) async fn until_answered<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
-where
-    F: Future<Output = store::Result<T>>,
-{
-    let mut pause = Duration::from_millis(50);
-    loop {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(error) => warn!(%error, "cannot {what} yet; trying again"),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
-    }
-}
 
 /// Waits until there is something to serve, somebody known to serve it to, and something to prove oneself with.
 pub(crate) fn able(
@@ -175,13 +159,5 @@ where
                 () = ending.cancelled() => {}
             }
         });
-    tokio::select! {
-        ended = serving => {
-            // All connections may have ended before the service does.
-            end.cancelled().await;
-            ended
-        }
-        // Watches and slow clients must not keep the process.
-        () = async { end.cancelled().await; tokio::time::sleep(CLOSING).await } => Ok(()),
-    }
+    telemetry::closed(serving, &end, CLOSING).await
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use metrics::{counter, gauge};
 use model::{FederatedBundle, SpiffeId, TrustBundle};
 use rustls::RootCertStore;
-use store::{Area, Expect, Fence, Vault, VaultError, VaultOp};
+use store::{Area, Expect, Fence, Vault, VaultError, VaultOp, until_answered};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -20,7 +20,6 @@ use tracing::{debug, info, warn};
 use super::fetch::{FetchError, Trust, bundle};
 use super::{Configured, Domain, Endpoint, Federated, LEAST, Troubles, USUAL, pause};
 use crate::ca::chain;
-use crate::until_answered;
 
 /// The office of the replica that fetches.
 const OFFICE: &str = "federation";

@@ -17,7 +17,7 @@ pub use health::{Check, Health, grpc_health};
 pub use log::{Format, InitError, LogOptions, init};
 pub use metrics::{Metrics, expires};
 pub use requests::{counted, is_probe};
-pub use tasks::{TaskError, Tasks, shutdown_signal};
+pub use tasks::{TaskError, Tasks, closed, shutdown_signal};
 pub use trace::Traces;
 
 /// `/livez`, `/readyz`, gRPC's health protocol and `/metrics` of one service.

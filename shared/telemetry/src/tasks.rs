@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -106,6 +107,32 @@ pub fn shutdown_signal() -> CancellationToken {
         cancel.cancel();
     });
     token
+}
+
+/// Runs a server that stops accepting when it is told to: until it ended, and no longer than `grace` after the service's
+/// end, for watches and slow clients must not keep the process.
+///
+/// # Errors
+/// If it fails, with its error.
+pub async fn closed<E>(
+    serving: impl Future<Output = Result<(), E>>,
+    end: &CancellationToken,
+    grace: Duration,
+) -> Result<(), E> {
+    let over = async {
+        end.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        ended = serving => {
+            // All connections may have ended before the service does.
+            if ended.is_ok() {
+                end.cancelled().await;
+            }
+            ended
+        }
+        () = over => Ok(()),
+    }
 }
 
 #[cfg(test)]
