@@ -5,6 +5,7 @@
 mod envoys;
 mod figures;
 mod flags;
+mod recovery;
 
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,9 @@ pub async fn bench(flags: Flags) -> Result<()> {
     }
     if flags.storm > 0 {
         storm(&mesh, &flags, &names).await?;
+    }
+    if flags.recovery > 0 {
+        recovery::recovery(&mesh, &flags).await?;
     }
     Ok(())
 }

@@ -69,6 +69,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "weft-model",
             "weft-store",
             "weft-telemetry",
+            "weft-mtls",
             "weft-pusher-api",
             // Knows what must not be found anywhere.
             "cert-issuer",

@@ -294,12 +294,34 @@ impl Mesh {
             .await
     }
 
+    /// The same as a group of its own, by which rules of the kernel know its packets.
+    ///
+    /// # Errors
+    /// As [`Mesh::start_pusher`].
+    pub async fn start_pusher_as(&self, n: u8, group: u32, flags: &[&str]) -> Result<Process> {
+        let words = format!("setpriv --regid {group} --clear-groups --pdeathsig KILL --");
+        let words = words.split(' ').map(str::to_owned);
+        let run = self.run.by(words.collect());
+        self.start_pusher_by(&run, n, self.net.at(1, 2379), flags)
+            .await
+    }
+
     /// The same by another way to etcd.
     ///
     /// # Errors
     /// As [`Mesh::start_pusher`].
     pub async fn start_pusher_through(
         &self,
+        n: u8,
+        etcd: SocketAddr,
+        flags: &[&str],
+    ) -> Result<Process> {
+        self.start_pusher_by(&self.run, n, etcd, flags).await
+    }
+
+    async fn start_pusher_by(
+        &self,
+        run: &Run,
         n: u8,
         etcd: SocketAddr,
         flags: &[&str],
@@ -320,7 +342,7 @@ impl Mesh {
             },
             ..Self::pusher_settings(&self.net, self.store(), trust, flags)
         };
-        stack::pusher(&self.run, settings).await
+        stack::pusher(run, settings).await
     }
 
     /// Stops the issuer and starts it again with these flags.

@@ -20,6 +20,9 @@ pub struct Flags {
     /// How many Envoys come all at once to a pusher that has just started; 0 leaves that out
     #[arg(long, default_value_t = 2000)]
     pub storm: u32,
+    /// How many Envoys are on three pushers of which each is killed in turn; 0 leaves that out
+    #[arg(long, default_value_t = 300)]
+    pub recovery: u32,
     /// How many endpoints are moved, one after the other, under each number of Envoys
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=250))]
     pub changes: u32,

@@ -58,6 +58,13 @@ pub(crate) struct Identity {
 impl Identity {
     /// One that the issuer signs for a workload.
     pub(crate) async fn signed(mesh: &Mesh, workload: &str) -> Result<Self> {
+        let (chain, key) = Self::sign(mesh, workload).await?;
+        let name = format!("signed-{}", rand::random::<u32>());
+        Self::files(mesh, &name, &chain, &key)
+    }
+
+    /// The certificates, in PEM, and the key.
+    pub(crate) async fn sign(mesh: &Mesh, workload: &str) -> Result<(String, rcgen::KeyPair)> {
         let bootstrap = mesh.bootstrap("shop", workload, Variant::Delta).await?;
         let secret = &bootstrap["static_resources"]["secrets"][0];
         let bearer = secret["generic_secret"]["secret"]["inline_string"].as_str();
@@ -84,12 +91,7 @@ impl Identity {
         })
         .await?;
         let chain = signed["chain"].as_str().context("there is no chain")?;
-        Self::files(
-            mesh,
-            &format!("signed-{}", rand::random::<u32>()),
-            chain,
-            &key,
-        )
+        Ok((chain.to_owned(), key))
     }
 
     /// One that names the same workload and that nobody of this mesh signed.

@@ -1,8 +1,12 @@
 //! Several pushers: each node is served by its owner whichever replica its Envoy calls, by another when that is gone, and the
 //! data plane never notices.
 
+mod callers;
 mod chaos;
+mod cluster;
 mod fleet;
+mod full;
+mod lost;
 mod slow;
 mod stale;
 mod twins;
@@ -10,14 +14,16 @@ mod twins;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use weft_tests::envoy::Envoy;
-use weft_tests::mesh::Mesh;
+use weft_tests::mesh::{Mesh, Options};
 use weft_tests::wait::{self, PATIENCE};
 
+use self::fleet::Fleet;
 use crate::edge::{every_kind, service, workload};
+use crate::meshctl::meshctl;
 
 /// A replica as `/v1/shards` shows it.
 #[derive(Debug)]
@@ -209,6 +215,69 @@ async fn who_calls_another_is_passed_to_its_owner_and_served_there() {
         let served = shards.iter().any(|shard| shard.nodes.contains(gone));
         let passed: u64 = shards.iter().map(|shard| shard.passed).sum();
         ensure!(!served && passed == nodes.len() as u64 - 1, "{shards:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn meshctl_shows_who_serves_whom() {
+    let options = Options {
+        pusher: &["--instance", "one"],
+        ..Options::default()
+    };
+    let mesh = Mesh::start_with("shown", options).await.unwrap();
+    // It stays a member when it is gone.
+    let flags = ["--instance", "two", "--member-ttl", "600"];
+    let second = mesh.start_pusher(2, &flags).await.unwrap();
+    mesh.apply(&service("clock", &[mesh.net.at(8, 10_001)]))
+        .await
+        .unwrap();
+    let addresses = [mesh.net.at(1, 18000), mesh.net.at(2, 18000)];
+    let fleet = Fleet::start(20, &addresses, 1);
+    fleet.see(10_001).await;
+    let owners = settled(&mesh, 2, &fleet.ids().collect()).await;
+    let server = format!("http://{}", mesh.api_address());
+    let meshctl = async |line: &str| -> Result<String> {
+        let output = meshctl(&server, line).output().await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{line}: {said}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let row = async |name: &str| -> Result<Vec<String>> {
+        let table = meshctl("shards").await?;
+        let rows = table.lines().map(|line| line.split_whitespace());
+        let rows = rows.map(|row| row.map(str::to_owned).collect::<Vec<_>>());
+        let mut rows = rows.filter(|row| row.first().is_some_and(|first| first == name));
+        rows.next()
+            .with_context(|| format!("no {name} in\n{table}"))
+    };
+    let passed: BTreeMap<String, u64> = (shards(&mesh).await.unwrap().into_iter())
+        .map(|shard| (shard.instance, shard.passed))
+        .collect();
+    for (name, address) in ["one", "two"].into_iter().zip(addresses) {
+        let address = address.to_string();
+        let row = row(name).await.unwrap();
+        let nodes = owners.values().filter(|owner| **owner == address).count();
+        let (nodes, passed) = (nodes.to_string(), passed[name].to_string());
+        let (before, after) = ([&address], [&nodes, &nodes, "0", &passed, "0"]);
+        assert_eq!(row[1..2], before.map(String::as_str), "{row:?}");
+        assert_eq!(
+            row[3..],
+            ["yes"].into_iter().chain(after).collect::<Vec<_>>()
+        );
+    }
+    let json: Value = serde_json::from_str(&meshctl("shards -o json").await.unwrap()).unwrap();
+    let answer = mesh.call(Method::GET, "/v1/shards", None).await.unwrap();
+    assert_eq!(json, answer.json().unwrap());
+
+    second.kill();
+    let address = addresses[1].to_string();
+    wait::until("the second to be silent", PATIENCE, async || {
+        let row = row("two").await?;
+        let silent = ["two", &address, "-", "SILENT", "-", "-", "-", "-", "-"];
+        ensure!(row == silent, "{row:?}");
         Ok(())
     })
     .await

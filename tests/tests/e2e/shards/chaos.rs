@@ -1,155 +1,25 @@
-//! Three pushers and what may happen to them, under load.
+//! What may happen to three pushers, under load.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use weft_tests::backend::{Backend, Settings};
-use weft_tests::envoy::{self, Envoy};
-use weft_tests::http;
-use weft_tests::load::Load;
 use weft_tests::mesh::{Mesh, Options};
-use weft_tests::process::Process;
-use weft_tests::wait;
 
+use super::cluster::{Cluster, flags};
 use super::fleet::Fleet;
 use super::settled;
-use crate::edge::{every_kind, kind_name, service};
-use crate::sidecars::{HTTP_PROXY, client_entry};
-
-/// Streams move soon, and who is gone is gone soon.
-const BRISK: [&str; 6] = [
-    "--rebalance-period",
-    "2",
-    "--drain-period",
-    "2",
-    "--member-ttl",
-    "2",
-];
+use crate::edge::service;
 
 const SIMULATED: usize = 300;
-
-/// A mesh with three pushers, a web service, and a client's Envoy of every kind that calls it all the time.
-pub(super) struct Cluster {
-    pub(super) mesh: Mesh,
-    more: Vec<Process>,
-    envoys: Vec<Envoy>,
-    clients: Vec<SocketAddr>,
-    pub(super) time: u32,
-    _backend: Backend,
-}
-
-pub(super) fn flags(instance: &str) -> Vec<&str> {
-    [&["--instance", instance], &BRISK[..]].concat()
-}
-
-impl Cluster {
-    async fn start(name: &str) -> Self {
-        Self::with(name, &["two", "three"]).await
-    }
-
-    /// With these pushers beside the first.
-    pub(super) async fn with(name: &str, others: &[&str]) -> Self {
-        let options = Options {
-            pusher: &flags("one"),
-            ..Options::default()
-        };
-        let mesh = Mesh::start_with(name, options).await.unwrap();
-        let mut more = Vec::new();
-        for (n, other) in (2..).zip(others) {
-            more.push(mesh.start_pusher(n, &flags(other)).await.unwrap());
-        }
-        settled(&mesh, 1 + more.len(), &BTreeSet::new()).await;
-        let settings = Settings {
-            service: "web".into(),
-            ..Settings::default()
-        };
-        let backend = Backend::start(mesh.net.at(9, 9000), settings)
-            .await
-            .unwrap();
-        let mut documents = vec![service("web", &[backend.address()])];
-        let clients = (20..).zip(every_kind().into_iter().map(kind_name));
-        let clients: Vec<(u8, String)> = clients.collect();
-        let entry = |(n, name): &(u8, String)| client_entry(name, mesh.net.ip(*n), &[]);
-        documents.extend(clients.iter().map(entry));
-        mesh.apply(&documents.join("---\n")).await.unwrap();
-        let mut envoys = Vec::new();
-        for ((n, name), (variant, version)) in clients.iter().zip(every_kind()) {
-            let envoy = mesh
-                .envoy("shop", name, variant, version, u16::from(*n))
-                .await
-                .unwrap();
-            envoy.ready().await.unwrap();
-            envoys.push(envoy);
-        }
-        let place = |(n, _): &(u8, String)| mesh.net.at(*n, HTTP_PROXY);
-        let mut cluster = Self {
-            clients: clients.iter().map(place).collect(),
-            mesh,
-            more,
-            envoys,
-            time: 10_000,
-            _backend: backend,
-        };
-        cluster.tick().await;
-        cluster
-    }
-
-    fn addresses(&self) -> Vec<SocketAddr> {
-        (1..=3).map(|n| self.mesh.net.at(n, 18000)).collect()
-    }
-
-    fn pushers(&self) -> Vec<&Process> {
-        std::iter::once(&self.mesh.pusher)
-            .chain(&self.more)
-            .collect()
-    }
-
-    /// Changes what every proxy holds.
-    pub(super) async fn tick(&mut self) {
-        self.time += 1;
-        let port = u16::try_from(self.time).unwrap();
-        let clock = service("clock", &[self.mesh.net.at(8, port)]);
-        self.mesh.apply(&clock).await.unwrap();
-    }
-
-    /// The node ids of everybody.
-    fn nodes(&self, fleet: &Fleet) -> BTreeSet<String> {
-        fleet.ids().chain(Self::envoys()).collect()
-    }
-
-    /// The node ids of the real ones.
-    pub(super) fn envoys() -> impl Iterator<Item = String> {
-        let names = every_kind().into_iter().map(kind_name);
-        names.map(|name| format!("sidecar~shop~{name}"))
-    }
-
-    /// Waits until every real Envoy holds the present time.
-    async fn envoys_see_the_time(&self) {
-        let port = format!(":{}::", self.time);
-        for envoy in &self.envoys {
-            let sees = async || {
-                let clusters = envoy.ask("/clusters").await?.body;
-                let clock = |line: &&str| line.contains("|clock.") && line.contains(&port);
-                anyhow::ensure!(clusters.lines().any(|line| clock(&line)), "no {port}");
-                Ok(())
-            };
-            envoy
-                .process
-                .until("the time", envoy::PATIENCE, sees)
-                .await
-                .unwrap();
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_takes_only_its_nodes_along_and_who_comes_takes_its_share() {
     let mut cluster = Cluster::start("shares").await;
-    let fleet = Fleet::start(SIMULATED, &cluster.addresses(), 10);
+    let fleet = cluster.fleet(SIMULATED).await;
     fleet.see(cluster.time).await;
     let nodes = cluster.nodes(&fleet);
     let before = settled(&cluster.mesh, 3, &nodes).await;
@@ -170,9 +40,19 @@ async fn who_leaves_takes_only_its_nodes_along_and_who_comes_takes_its_share() {
     assert_eq!(settled(&cluster.mesh, 3, &nodes).await, before);
 
     // Told to stop, it leaves before it ends, and its clients go.
+    fleet.see(cluster.time).await;
+    fleet.forget_ends();
     let status = cluster.more[0].stop().await;
     assert!(status.success(), "{status}: {}", cluster.more[0].tail(20));
     assert_eq!(settled(&cluster.mesh, 2, &nodes).await, without);
+    let ends = fleet.ends();
+    let told = |end: &&String| end.contains("this replica is shutting down");
+    assert!(
+        ends.iter().any(|end| told(&end)),
+        "nobody was told: {ends:?}"
+    );
+    let lost: Vec<_> = ends.iter().filter(|end| !told(end)).collect();
+    assert!(lost.is_empty(), "streams ended untold: {lost:?}");
     cluster.more[0].start_again().unwrap();
     settled(&cluster.mesh, 3, &nodes).await;
 
@@ -230,38 +110,23 @@ enum Fate {
     Frozen(usize),
 }
 
+/// How many blows there are.
+const BLOWS: usize = 50;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_blows_lose_no_request_and_set_nobody_back() {
     let seed = std::env::var("WEFT_CHAOS_SEED").ok();
     let seed = seed.map_or_else(|| rand::rng().random(), |seed| seed.parse().unwrap());
     eprintln!("WEFT_CHAOS_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut cluster = Cluster::start("chaos").await;
-    let fleet = Fleet::start(SIMULATED, &cluster.addresses(), 10);
+    let mut cluster = Cluster::secure("chaos").await;
+    let fleet = cluster.fleet(SIMULATED).await;
     fleet.see(cluster.time).await;
-    for client in &cluster.clients {
-        let proxy = format!("http://{client}");
-        let answers = async || {
-            http::send(http::through(&proxy)?.get("http://web/"))
-                .await?
-                .ok()
-        };
-        wait::until("an answer", envoy::PATIENCE, answers)
-            .await
-            .unwrap();
-    }
-    let load = |client: &SocketAddr| {
-        Load {
-            per_second: 25,
-            connections: 2,
-            ..Load::new(*client, "web", "http://web/")
-        }
-        .start()
-    };
-    let loads: Vec<_> = cluster.clients.iter().map(load).collect();
+    let loads = cluster.load().await;
 
     let mut fates = [Fate::Up; 3];
-    for step in 0..50 {
+    let mut blows = 0;
+    for step in 0.. {
         for (pusher, fate) in cluster.pushers().into_iter().zip(&mut fates) {
             match *fate {
                 Fate::Down(until) if until <= step => pusher.start_again().unwrap(),
@@ -270,11 +135,15 @@ async fn fifty_blows_lose_no_request_and_set_nobody_back() {
             }
             *fate = Fate::Up;
         }
-        let victim = random.random_range(0..3);
-        if fates[victim] == Fate::Up {
-            let pusher = cluster.pushers()[victim];
+        if blows == BLOWS {
+            break;
+        }
+        let up: Vec<usize> = (0..3).filter(|n| fates[*n] == Fate::Up).collect();
+        if let Some(victim) = up.choose(&mut random) {
+            blows += 1;
+            let pusher = cluster.pushers()[*victim];
             let until = step + random.random_range(1..5);
-            fates[victim] = match random.random_range(0..3) {
+            fates[*victim] = match random.random_range(0..3) {
                 0 => {
                     pusher.kill();
                     Fate::Down(until)

@@ -33,6 +33,8 @@ struct Seen {
     clock: u32,
     set_back: Option<String>,
     streams: u32,
+    /// What streams ended with, in order.
+    ends: Vec<String>,
 }
 
 impl Fleet {
@@ -47,11 +49,28 @@ impl Fleet {
         pushers: &[SocketAddr],
         per_channel: usize,
     ) -> Self {
-        let channels = || -> Vec<Channel> { pushers.iter().copied().map(channel).collect() };
-        let mut shared = channels();
+        Self::by(numbers, pushers, per_channel, |_, pusher| {
+            endpoint(pusher).connect_lazy()
+        })
+    }
+
+    /// The same by these channels: `dial` makes the one of so many (the first is 0) to a pusher.
+    pub(super) fn by(
+        numbers: impl Iterator<Item = usize>,
+        pushers: &[SocketAddr],
+        per_channel: usize,
+        dial: impl Fn(usize, SocketAddr) -> Channel,
+    ) -> Self {
+        let channels = |n: usize| -> Vec<Channel> {
+            let pushers = pushers.iter().copied();
+            pushers
+                .map(|pusher| dial(n / per_channel, pusher))
+                .collect()
+        };
+        let mut shared = Vec::new();
         let nodes = (0..).zip(numbers).map(|(n, number)| {
             if n % per_channel == 0 {
-                shared = channels();
+                shared = channels(n);
             }
             let mut channels = shared.clone();
             let first = n / per_channel % channels.len();
@@ -65,7 +84,12 @@ impl Fleet {
 
     /// The node id of a number.
     pub(super) fn id(number: usize) -> String {
-        format!("sidecar~shop~sim-{number}")
+        format!("sidecar~shop~{}", Self::workload(number))
+    }
+
+    /// The workload of a number.
+    pub(super) fn workload(number: usize) -> String {
+        format!("sim-{number}")
     }
 
     /// Their node ids.
@@ -103,11 +127,24 @@ impl Fleet {
             .unwrap();
     }
 
-    /// Whether the last stream of one of them ended like this.
-    pub(super) fn ends_with(&self, reason: &str) -> bool {
-        let ended = |node: &Node| node.state.borrow().ended.clone();
-        let mut ended = self.nodes.iter().filter_map(ended);
-        ended.any(|ended| ended.contains(reason))
+    /// What their streams ended with.
+    pub(super) fn ends(&self) -> Vec<String> {
+        self.nodes
+            .iter()
+            .flat_map(|node| node.seen().ends)
+            .collect()
+    }
+
+    /// Leaves out of [`Fleet::ends`] what ended until now.
+    pub(super) fn forget_ends(&self) {
+        for node in &self.nodes {
+            node.seen.lock().unwrap().ends.clear();
+        }
+    }
+
+    /// Whether a stream of one of them ended like this.
+    pub(super) fn ended_with(&self, reason: &str) -> bool {
+        self.ends().iter().any(|end| end.contains(reason))
     }
 
     /// That no node was ever shown something older than before.
@@ -151,14 +188,13 @@ impl Node {
     }
 }
 
-/// A connection that notices a server which is stopped.
-fn channel(pusher: SocketAddr) -> Channel {
+/// Connections that notice a server which is stopped.
+pub(super) fn endpoint(pusher: SocketAddr) -> Endpoint {
     Endpoint::from_shared(format!("http://{pusher}"))
         .unwrap()
         .connect_timeout(Duration::from_secs(2))
         .http2_keep_alive_interval(Duration::from_secs(2))
         .keep_alive_timeout(Duration::from_secs(2))
-        .connect_lazy()
 }
 
 fn node(n: usize, channels: Vec<Channel>) -> Node {
@@ -189,9 +225,12 @@ async fn live(
             variant,
             reaction: Reaction::Ack,
         };
-        if let Ok(client) = Client::open(channels[0].clone(), settings).await {
-            seen.lock().unwrap().streams += 1;
-            follow(&client, &seen, &publish).await;
+        match Client::open(channels[0].clone(), settings).await {
+            Ok(client) => {
+                seen.lock().unwrap().streams += 1;
+                follow(&client, &seen, &publish).await;
+            }
+            Err(refused) => seen.lock().unwrap().ends.push(format!("{refused:#}")),
         }
         channels.rotate_left(1);
         let pause = rand::rng().random_range(0.1..1.0);
@@ -215,6 +254,7 @@ async fn follow(client: &Client, seen: &Mutex<Seen>, publish: &watch::Sender<Sta
                 ));
             }
             seen.clock = seen.clock.max(state.clock);
+            seen.ends.extend(state.ended.clone());
         }
         let ended = state.ended.is_some();
         publish.send_replace(state);

@@ -10,19 +10,19 @@ use tokio_util::task::AbortOnDropHandle;
 use weft_tests::envoy::PATIENCE;
 use weft_tests::wait;
 
-use super::chaos::{Cluster, flags};
+use super::cluster::{Cluster, flags};
 use super::fleet::Fleet;
 use super::settled;
 
 /// A way to a server that can be closed and opened.
-struct Gate {
-    address: SocketAddr,
-    open: watch::Sender<bool>,
+pub(super) struct Gate {
+    pub(super) address: SocketAddr,
+    pub(super) open: watch::Sender<bool>,
     _accepting: AbortOnDropHandle<()>,
 }
 
 impl Gate {
-    async fn to(server: SocketAddr, at: SocketAddr) -> Self {
+    pub(super) async fn to(server: SocketAddr, at: SocketAddr) -> Self {
         let listener = TcpListener::bind(at).await.unwrap();
         let open = watch::Sender::new(true);
         let opened = open.subscribe();
@@ -83,7 +83,7 @@ async fn who_is_cut_off_serves_nobody_who_has_seen_more() {
     wait::until(
         "the second to let nodes wait in vain",
         PATIENCE,
-        async || match fleet.ends_with("there is no configuration for this node yet") {
+        async || match fleet.ended_with("there is no configuration for this node yet") {
             true => Ok(()),
             false => Err("none ended so"),
         },
