@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rand::rngs::StdRng;
@@ -34,6 +35,9 @@ pub(super) const HOSTS: [usize; 24] = {
 };
 
 const CLIENTS: usize = 16;
+
+/// For how long a connection without a request is kept: much less than config-api keeps it.
+const IDLE: Duration = Duration::from_secs(1);
 
 const COLLECTION: &str = "/apis/networking.istio.io/v1/namespaces/ledger/virtualservices";
 
@@ -105,6 +109,8 @@ impl Writers {
             apis: apis.to_vec(),
             http: reqwest::Client::builder()
                 .no_proxy()
+                // A server closes what is idle for long, and nobody can tell whether what crosses with that has arrived.
+                .pool_idle_timeout(IDLE)
                 .timeout(wait::PATIENCE)
                 .build()
                 .expect("the client's settings are valid"),
