@@ -32,7 +32,7 @@ RUN find . -name '*.rs' -exec touch {} + \
 
 # What every image is made of: nobody's files but their own, and a user without rights.
 FROM ${BASE_IMAGE} AS base
-COPY packaging/docker/healthcheck /usr/local/bin/
+COPY packaging/docker/healthcheck packaging/docker/advertised /usr/local/bin/
 RUN install -d -o 65532 -g 65532 /var/lib/weft
 USER 65532:65532
 
@@ -76,10 +76,9 @@ ENTRYPOINT ["weft-demo-backend"]
 
 FROM ${ENVOY_IMAGE} AS envoy
 
-# An Envoy that asks config-api who it is. Also the ingress gateway.
+# An Envoy with its bootstrap in a volume. Also the ingress gateway.
 FROM base AS sidecar
 COPY --from=envoy /usr/local/bin/envoy /usr/local/bin/
-COPY --from=build /out/meshctl /usr/local/bin/
 COPY packaging/docker/sidecar /usr/local/bin/
 HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=60s CMD ["healthcheck", "9901", "/ready"]
 ENTRYPOINT ["sidecar"]

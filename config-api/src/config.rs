@@ -74,6 +74,9 @@ pub struct Config {
     /// bootstraps name it after the pushers that live when they are made
     #[arg(long, env = "WEFT_BOOTSTRAP_PUSHERS", value_name = "HOST:PORT", value_delimiter = ',', value_parser = mtls::place)]
     pub bootstrap_pushers: Vec<String>,
+    /// Where proxies reach any issuer, likewise
+    #[arg(long, env = "WEFT_BOOTSTRAP_ISSUERS", value_name = "HOST:PORT", value_delimiter = ',', value_parser = place)]
+    pub bootstrap_issuers: Vec<String>,
     /// Who may call.
     #[command(flatten)]
     pub access: AccessConfig,
@@ -101,6 +104,7 @@ impl Default for Config {
             identity: IdentityFlags::default(),
             insecure_plaintext_xds: false,
             bootstrap_pushers: Vec::new(),
+            bootstrap_issuers: Vec::new(),
             access: AccessConfig::default(),
         }
     }

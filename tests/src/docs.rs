@@ -102,7 +102,12 @@ impl Shell<'_> {
         if block.output.is_empty() {
             return once().await;
         }
-        wait::until("the output that the document shows", wait::PATIENCE, once).await
+        wait::until(
+            "the output that the document shows",
+            4 * wait::PATIENCE,
+            once,
+        )
+        .await
     }
 
     /// Whether the commands succeeded, and what they printed.

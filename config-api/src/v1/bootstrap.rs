@@ -68,14 +68,16 @@ pub(super) async fn bootstrap(
         ));
         vec![usual.to_owned()]
     };
-    let always = &app.config.bootstrap_pushers;
+    let config = &app.config;
+    let always = &config.bootstrap_pushers;
     let pushers = known(&app.pushers.members(), always, "pusher", USUAL_PUSHER);
     let pushers = Place::all(&pushers)?;
     let body = if plaintext {
         config::plaintext(&node, &workload, &pushers, &options)
     } else {
         let issuers = app.issuers.borrow().clone();
-        let issuers = Place::all(&known(&issuers, &[], "issuer", USUAL_ISSUER))?;
+        let always = &config.bootstrap_issuers;
+        let issuers = Place::all(&known(&issuers, always, "issuer", USUAL_ISSUER))?;
         let identity = credentials::identity(&app, &workload)?;
         let bundle = credentials::bundle(&app).await?;
         credentials::room(&app, &key.namespace, &key.name).await?;

@@ -30,7 +30,10 @@ async fn created(api: &Api, spec: &Value) {
 
 /// An API that gives out credentials, with a workload and the roots of an authority.
 async fn mesh(spec: &Value) -> (Api, String) {
-    let api = Api::with_identities().await;
+    mesh_of(Api::with_identities().await, spec).await
+}
+
+async fn mesh_of(api: Api, spec: &Value) -> (Api, String) {
     created(&api, spec).await;
     let bundle = Authority::new().pem;
     let put = VaultOp::Put {
@@ -185,8 +188,10 @@ async fn a_bootstrap_names_the_pushers_that_live_and_then_where_any_is_found() {
 }
 
 #[tokio::test]
-async fn a_bootstrap_names_the_issuers_that_live() {
-    let (api, _) = mesh(&json!({"address": "127.0.1.1"})).await;
+async fn a_bootstrap_names_the_issuers_that_live_and_then_where_any_is_found() {
+    let always = vec!["issuers.example:18010".into()];
+    let api = Api::with_identities_and(|config| config.bootstrap_issuers = always).await;
+    let (api, _) = mesh_of(api, &json!({"address": "127.0.1.1"})).await;
     let member = |instance: &str, grpc: &str| store::Member {
         instance: instance.into(),
         addresses: [("grpc".into(), grpc.into())].into(),
@@ -211,7 +216,7 @@ async fn a_bootstrap_names_the_issuers_that_live() {
             .as_array()
             .unwrap()
             .len()
-            == 2
+            == 3
         {
             break issuer;
         }
@@ -234,6 +239,7 @@ async fn a_bootstrap_names_the_issuers_that_live() {
         [
             json!({"address": "issuer.example", "port_value": 1234}),
             json!({"address": "::1", "port_value": 1235}),
+            json!({"address": "issuers.example", "port_value": 18010}),
         ]
     );
 }

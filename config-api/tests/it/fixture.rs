@@ -41,6 +41,11 @@ impl Api {
 
     /// One that gives out credentials. No issuer knows its own.
     pub(crate) async fn with_identities() -> Self {
+        Self::with_identities_and(|_| {}).await
+    }
+
+    /// The same, otherwise configured.
+    pub(crate) async fn with_identities_and(change: impl FnOnce(&mut Config)) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         let credential = model::Credential::new(&[7; model::CREDENTIAL_BYTES].into());
         std::fs::write(file.path(), credential.expose()).unwrap();
@@ -48,6 +53,7 @@ impl Api {
         Self::with(|config| {
             config.insecure_plaintext_xds = false;
             config.identity.credential_file = Some(file.path().into());
+            change(config);
         })
         .await
     }
