@@ -75,7 +75,7 @@ pub struct Config {
     #[arg(long, env = "WEFT_BOOTSTRAP_PUSHERS", value_name = "HOST:PORT", value_delimiter = ',', value_parser = mtls::place)]
     pub bootstrap_pushers: Vec<String>,
     /// Where proxies reach any issuer, likewise
-    #[arg(long, env = "WEFT_BOOTSTRAP_ISSUERS", value_name = "HOST:PORT", value_delimiter = ',', value_parser = place)]
+    #[arg(long, env = "WEFT_BOOTSTRAP_ISSUERS", value_name = "HOST:PORT", value_delimiter = ',', value_parser = mtls::place)]
     pub bootstrap_issuers: Vec<String>,
     /// Who may call.
     #[command(flatten)]
