@@ -2,6 +2,8 @@
 //!
 //! Over mutual TLS where the mesh has identities. *Invariant:* a pusher that does not answer is named, never left out silently; no question waits longer than the deadline.
 
+mod turns;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -14,6 +16,8 @@ use serde::Serialize;
 use store::Member;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
+
+pub(crate) use turns::{RETRY, Turns};
 
 /// The service name under which pushers register.
 pub(crate) const SERVICE: &str = "xds-pusher";

@@ -196,6 +196,25 @@ pub(crate) fn effective<'a>(
     Some(at)
 }
 
+/// Whether a rollout came, went or moved on from one view to another.
+pub(crate) fn moved(one: &View, other: &View) -> bool {
+    let records = |view: &View| -> Vec<(Uuid, Revision)> {
+        let all = view.rollouts.values();
+        all.map(|it| (it.id, it.written)).collect()
+    };
+    records(one) != records(other)
+}
+
+/// The changes up to a revision of which something may be held back.
+pub(crate) fn active_at<'a>(
+    rollouts: impl IntoIterator<Item = &'a Arc<Rollout>>,
+    revision: Revision,
+) -> impl Iterator<Item = Revision> {
+    let active = rollouts.into_iter().filter(|it| it.is_active());
+    let revisions = active.map(|it| it.revision);
+    revisions.filter(move |it| *it <= revision)
+}
+
 /// Refuses who may not change everything that a rollout is about.
 pub(crate) fn permit(caller: &Caller, verb: &str, rollout: &Rollout) -> Result<()> {
     let mut acts = Vec::new();

@@ -71,12 +71,12 @@ pub(crate) fn routes() -> Routes {
         .route(
             "/v1/rollouts/{revision}/continue",
             editor,
-            post(rollouts::go_on),
+            rollouts::end(rollouts::End::Continue),
         )
         .route(
             "/v1/rollouts/{revision}/abort",
             editor,
-            post(rollouts::abort),
+            rollouts::end(rollouts::End::Abort),
         )
         .route("/v1/proxies", viewer, get(proxies::list))
         .route("/v1/proxies/{id}", viewer, get(proxies::one))

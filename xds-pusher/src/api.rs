@@ -4,11 +4,14 @@
 
 mod preview;
 mod rollout;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, UNIX_EPOCH};
 
 use compile::Compiler;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use model::{Key, Revision};
 use pusher_api::v1::pusher_server::Pusher;
 use pusher_api::v1::{
@@ -16,7 +19,7 @@ use pusher_api::v1::{
     GetProxyConfigResponse, GetReplicaRequest, GetRolloutRequest, GetRolloutResponse,
     GetShardRequest, ListProxiesRequest, ListProxiesResponse, ListResourceStatusRequest,
     ListResourceStatusResponse, PreviewRequest, PreviewResponse, Proxy, Refusal, Replica,
-    ResourceStatus, Shard, SyncState, TypeStatus,
+    ResourceStatus, RolloutTurn, Shard, SyncState, TypeStatus,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response, Status};
@@ -195,6 +198,21 @@ impl Pusher for Service {
         Ok(Response::new(answer))
     }
 
+    type WatchRolloutStream = BoxStream<'static, Result<RolloutTurn, Status>>;
+
+    async fn watch_rollout(
+        &self,
+        request: Request<GetRolloutRequest>,
+    ) -> Result<Response<Self::WatchRolloutStream>, Status> {
+        let turns = turns::Turns {
+            streams: self.streams.clone(),
+            revision: self.revision.clone(),
+            sides: self.sides.clone(),
+            request: request.into_inner(),
+        };
+        Ok(Response::new(turns.follow().boxed()))
+    }
+
     async fn get_affected(
         &self,
         request: Request<GetAffectedRequest>,
@@ -300,9 +318,9 @@ fn proxy(
             .address
             .map(|address| address.to_string())
             .unwrap_or_default(),
-        acked_revision: types
-            .values()
-            .map(|status| status.acked_revision)
+        // A type that it has just asked for and that nothing was sent of says nothing of the others.
+        acked_revision: (types.values().map(|status| status.acked_revision))
+            .chain(streams.iter().map(|it| it.acked().unwrap_or_default()))
             .min()
             .unwrap_or_default(),
         types: types.into_values().collect(),

@@ -44,10 +44,17 @@ pub(crate) enum Command {
 /// Who gets what while a change is delivered gradually.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sides {
-    /// The oldest change that is held back from others.
-    pub(crate) since: Revision,
-    /// Those who get everything.
-    pub(crate) first: BTreeSet<String>,
+    /// The changes that are held back from some, or might be: the revisions of the active rollouts.
+    pub(crate) changes: BTreeSet<Revision>,
+    /// Those from whom something is held back.
+    pub(crate) held: BTreeSet<Arc<str>>,
+}
+
+impl Sides {
+    /// The oldest of the changes.
+    pub(crate) fn first(&self) -> Revision {
+        self.changes.first().copied().unwrap_or_default()
+    }
 }
 
 /// What happens to subscribers while the model waits.
@@ -310,9 +317,10 @@ impl Mesh {
     fn side(&mut self, revision: Revision) -> Vec<ProxyId> {
         let first = self.views.first();
         let active = self.views.active().values();
-        let sides = (active.map(|rollout| rollout.revision).min()).map(|since| Sides {
-            since,
-            first: (first.iter().flatten().map(|it| (*it).to_owned())).collect(),
+        let changes: BTreeSet<Revision> = active.map(|rollout| rollout.revision).collect();
+        let sides = (!changes.is_empty()).then(|| Sides {
+            changes,
+            held: self.views.held(),
         });
         let mut sided = Vec::new();
         for (id, subscriber) in &mut self.subscribers {
@@ -323,7 +331,11 @@ impl Mesh {
                 sided.push(*id);
             }
         }
-        self.sides.send_replace(sides);
+        self.sides.send_if_modified(|present| {
+            let new = *present != sides;
+            *present = sides;
+            new
+        });
         sided
     }
 
@@ -350,6 +362,10 @@ impl Mesh {
         let id = self.views.connect(proxy);
         let first = self.views.first();
         let first = first.is_none_or(|first| first.contains(&*node));
+        self.sides.send_if_modified(|sides| {
+            let sides = sides.as_mut().filter(|_| self.views.holds_back_from(id));
+            sides.is_some_and(|sides| sides.held.insert(node.clone()))
+        });
         let subscriber = Subscriber {
             node,
             publish: publish.clone(),

@@ -1,7 +1,7 @@
 //! What proxies are told while a change is delivered gradually: the first ones everything, all others the same without it.
 //!
 //! The owner of the model keeps one compiler, and a second while a rollout is active. What is no part of a rollout flows into
-//! both at once; proxies have the same ids in both.
+//! both at once, and is computed once where both are alike; proxies have the same ids in both.
 //!
 //! *Invariant:* without an active rollout there is one view, and a rollout that ends by being rolled back changes nothing for
 //! those who never had it.
@@ -18,7 +18,7 @@ use model::{Key, Resource, Revision};
 use store::{Phase, Rollout};
 use tracing::warn;
 use uuid::Uuid;
-use xds::Snapshot;
+use xds::{ResourceType, Snapshot};
 
 /// The active rollouts.
 pub(crate) type Active = BTreeMap<Uuid, Arc<Rollout>>;
@@ -35,6 +35,8 @@ struct Stable {
     compiler: Compiler,
     /// What stands there for what the rollouts replaced.
     priors: BTreeMap<Key, Option<Arc<Resource>>>,
+    /// The proxies for whom it is something else than everything.
+    differing: BTreeSet<ProxyId>,
 }
 
 /// What came of changes.
@@ -86,18 +88,37 @@ impl Views {
         self.of(id).mtls(id)
     }
 
+    /// The proxies from which something is held back.
+    pub(crate) fn held(&self) -> BTreeSet<Arc<str>> {
+        let differing = self.stable.iter().flat_map(|stable| &stable.differing);
+        let held = differing.filter(|id| !self.is_first(**id));
+        held.filter_map(|id| self.full.node(*id).cloned()).collect()
+    }
+
+    /// Whether something is held back from a proxy.
+    pub(crate) fn holds_back_from(&self, id: ProxyId) -> bool {
+        let mut stable = self.stable.iter();
+        stable.any(|stable| stable.differing.contains(&id)) && !self.is_first(id)
+    }
+
     /// A proxy connects.
     pub(crate) fn connect(&mut self, proxy: Proxy) -> ProxyId {
-        if let Some(stable) = &mut self.stable {
-            stable.compiler.connect(proxy.clone());
-        }
-        self.full.connect(proxy)
+        let Some(stable) = &mut self.stable else {
+            return self.full.connect(proxy);
+        };
+        self.full.record();
+        let id = self.full.connect(proxy.clone());
+        let apart = stable.apart();
+        (stable.compiler).follow(&mut self.full, apart, |stable| stable.connect(proxy));
+        stable.compare(&self.full, [id]);
+        id
     }
 
     /// A proxy is gone.
     pub(crate) fn disconnect(&mut self, id: ProxyId) {
         if let Some(stable) = &mut self.stable {
             stable.compiler.disconnect(id);
+            stable.differing.remove(&id);
         }
         self.full.disconnect(id);
     }
@@ -111,58 +132,73 @@ impl Views {
     ) -> Outcome {
         let before = std::mem::replace(&mut self.active, active);
         let had = self.stable.is_some();
-        if !self.active.is_empty() && self.stable.is_none() {
+        if !self.active.is_empty() && !had {
             self.stable = Some(Stable {
                 compiler: self.full.clone(),
                 priors: BTreeMap::new(),
+                differing: BTreeSet::new(),
             });
         }
-        let mut changed = BTreeSet::new();
-        if let Some(stable) = &mut self.stable {
-            let priors = priors(&self.active);
-            let mut others: Vec<Change> = (changes.iter())
-                .filter(|change| key(change).is_none_or(|key| !priors.contains_key(&key)))
-                .cloned()
-                .collect();
-            for (key, prior) in &priors {
-                if stable.priors.get(key) != Some(prior) {
-                    others.push(put(key, prior.as_ref()));
-                }
-            }
-            let over: Vec<Key> = (stable.priors.keys())
-                .filter(|key| !priors.contains_key(key))
-                .cloned()
-                .collect();
+        let Some(mut stable) = self.stable.take() else {
             let applied = self.full.apply(revision, changes);
-            // What is no longer held back, as it is now.
-            let mesh = self.full.mesh();
-            others.extend(over.iter().map(|key| put(key, mesh.resource(key))));
-            let held = stable.compiler.apply(revision, others);
-            stable.priors = priors;
-            // When the views become one, everybody has had what he was told until now.
-            let all = self.active.is_empty();
-            let first = first(if all { &before } else { &self.active });
-            let is_first = |id: &ProxyId| {
-                let node = self.full.node(*id);
-                node.is_some_and(|node| first.contains(&**node))
-            };
-            changed.extend(held.changed.into_iter().filter(|id| !is_first(id)));
-            changed.extend(applied.changed.iter().filter(|id| is_first(id)));
-            let regrouped = had && !all && first != self::first(&before);
-            if all {
-                self.stable = None;
-            }
             return Outcome {
+                changed: applied.changed.iter().copied().collect(),
                 applied,
-                changed,
-                regrouped,
+                regrouped: false,
             };
+        };
+        if self.active.is_empty() {
+            return self.unite(&stable, &before, revision, changes);
         }
+        let (over, news) = stable.hold(priors(&self.active));
+        let mut others: Vec<Change> = (changes.iter())
+            .filter(|change| key(change).is_none_or(|key| !stable.priors.contains_key(&key)))
+            .cloned()
+            .collect();
+        self.full.record();
         let applied = self.full.apply(revision, changes);
-        changed.extend(&applied.changed);
+        // What is held back from now on as it was, and what is no longer held back as it is now.
+        others.extend(news);
+        let mesh = self.full.mesh();
+        others.extend(over.iter().map(|key| put(key, mesh.resource(key))));
+        let apart = stable.apart();
+        let held = (stable.compiler).follow(&mut self.full, apart, |stable| {
+            stable.apply(revision, others)
+        });
+        let touched = held.changed.iter().chain(&applied.changed).copied();
+        stable.compare(&self.full, touched);
+        self.stable = Some(stable);
+        let (own, others) = (applied.changed.iter(), held.changed.iter());
+        let mut changed: BTreeSet<ProxyId> =
+            own.filter(|id| self.is_first(**id)).copied().collect();
+        changed.extend(others.filter(|id| !self.is_first(**id)));
         Outcome {
             applied,
             changed,
+            regrouped: had && first(&self.active) != first(&before),
+        }
+    }
+
+    /// Everybody gets everything again: a change for those to whom it is something else than they were told.
+    fn unite(
+        &mut self,
+        stable: &Stable,
+        before: &Active,
+        revision: Revision,
+        changes: Vec<Change>,
+    ) -> Outcome {
+        let applied = self.full.apply(revision, changes);
+        let touched = applied.changed.iter().chain(&stable.differing).copied();
+        let changed = touched.filter(|id| {
+            let node = self.full.node(*id);
+            match node.is_some_and(|node| is_first(before, node)) {
+                true => applied.changed.contains(id),
+                false => stable.differs(&self.full, *id),
+            }
+        });
+        Outcome {
+            changed: changed.collect(),
+            applied: applied.clone(),
             regrouped: false,
         }
     }
@@ -186,8 +222,56 @@ impl Views {
         let Some(stable) = &self.stable else {
             return &self.full;
         };
-        let first = (self.full.node(id)).is_some_and(|node| is_first(&self.active, node));
-        if first { &self.full } else { &stable.compiler }
+        if self.is_first(id) {
+            &self.full
+        } else {
+            &stable.compiler
+        }
+    }
+
+    fn is_first(&self, id: ProxyId) -> bool {
+        let node = self.full.node(id);
+        node.is_some_and(|node| is_first(&self.active, node))
+    }
+}
+
+impl Stable {
+    /// Holds these back from now on. Returns what is held back no longer, and what is now, as it was.
+    fn hold(&mut self, priors: BTreeMap<Key, Option<Arc<Resource>>>) -> (Vec<Key>, Vec<Change>) {
+        let before = std::mem::replace(&mut self.priors, priors);
+        let new = (self.priors.iter()).filter(|(key, prior)| before.get(key) != Some(prior));
+        let new = new.map(|(key, prior)| put(key, prior.as_ref())).collect();
+        let over = before
+            .into_keys()
+            .filter(|key| !self.priors.contains_key(key));
+        (over.collect(), new)
+    }
+
+    /// What makes everything what it is here.
+    fn apart(&self) -> Vec<Change> {
+        let priors = self.priors.iter();
+        priors
+            .map(|(key, prior)| put(key, prior.as_ref()))
+            .collect()
+    }
+
+    /// Finds out which of these proxies get something else here.
+    fn compare(&mut self, full: &Compiler, proxies: impl IntoIterator<Item = ProxyId>) {
+        for id in proxies {
+            match self.differs(full, id) {
+                true => self.differing.insert(id),
+                false => self.differing.remove(&id),
+            };
+        }
+    }
+
+    fn differs(&self, full: &Compiler, id: ProxyId) -> bool {
+        match (self.compiler.snapshot(id), full.snapshot(id)) {
+            (Some(one), Some(other)) => {
+                (ResourceType::ALL.into_iter()).any(|ty| !one.diff(&other, ty).is_empty())
+            }
+            _ => false,
+        }
     }
 }
 

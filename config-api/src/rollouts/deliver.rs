@@ -5,31 +5,33 @@
 //!
 //! *Invariant:* a rollout goes on only by proof: every one of its first proxies was seen to run it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::select_all;
 use jiff::Timestamp;
+use model::Revision;
 use pusher_api::v1::{AffectedProxy, GetAffectedRequest, Progress};
 use store::{Author, Expect, Op, Phase, Rollout};
 use telemetry::Check;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::http::status::Result;
 use crate::k8s::write::Precondition;
+use crate::pushers::{RETRY, Turns};
 use crate::secrets::Origin;
 use crate::v1::batch::{self, Done, Step};
-use crate::v1::rollouts::Standing;
+use crate::v1::rollouts::{Standing, question};
 use crate::view::View;
 
 /// The office of the one replica that moves rollouts.
 const OFFICE: &str = "rollouts";
 /// How long after it is gone another takes over.
 const TTL: Duration = Duration::from_secs(10);
-/// How long to wait before pushers are asked again, and after a failure.
-const PAUSE: Duration = Duration::from_millis(200);
 /// How many rollouts that are over stay on record.
 const KEPT: usize = 50;
 
@@ -52,7 +54,7 @@ pub(crate) async fn run(app: Arc<App>, check: Check) {
             }
             Err(error) => {
                 check.degraded(format!("no rollout can be moved on: {error}"));
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY).await;
             }
         }
     }
@@ -65,25 +67,46 @@ fn due(view: &View) -> impl Iterator<Item = &Arc<Rollout>> {
 }
 
 async fn drive(app: &App, check: &Check) {
+    let mut views = app.view.clone();
+    // What tells that a rollout may move on, by its id and when it was written.
+    let mut watched: BTreeMap<(Uuid, Revision), Turns> = BTreeMap::new();
     loop {
-        let view = app.view.borrow().clone();
+        let view = views.borrow_and_update().clone();
         if due(&view).next().is_none() {
             check.ok();
             forget(app, &view).await;
             return;
         }
-        let mut failed = None;
+        let (mut failed, mut pause) = (None, Duration::MAX);
+        let known = |of: &(Uuid, Revision)| due(&view).any(|it| (it.id, it.written) == *of);
+        watched.retain(|of, _| known(of));
         for rollout in due(&view) {
-            if let Err(status) = step(app, &view, rollout).await {
-                warn!(revision = %rollout.revision, error = %status, "a rollout cannot be moved on");
-                failed = Some(status.to_string());
-            }
+            let again = match step(app, &view, rollout).await {
+                Ok(again) => again,
+                Err(status) => {
+                    warn!(revision = %rollout.revision, error = %status, "a rollout cannot be moved on");
+                    failed = Some(status.to_string());
+                    RETRY
+                }
+            };
+            pause = pause.min(again);
+            watched
+                .entry((rollout.id, rollout.written))
+                .or_insert_with(|| {
+                    let proxies = rollout.proxies.clone();
+                    app.pushers.turns(question(rollout.written, proxies))
+                });
         }
         match failed {
             Some(why) => check.degraded(format!("a rollout cannot be moved on: {why}")),
             None => check.ok(),
         }
-        tokio::time::sleep(PAUSE).await;
+        let turned = watched.values_mut().map(|turns| Box::pin(turns.next()));
+        tokio::select! {
+            _ = select_all(turned) => {}
+            _ = views.wait_for(|now| super::moved(&view, now)) => {}
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 }
 
@@ -100,34 +123,46 @@ enum Verdict {
     Stop(String),
 }
 
-async fn step(app: &App, view: &View, rollout: &Rollout) -> Result<()> {
-    let overdue = overdue(rollout, Timestamp::now());
+/// Moves a rollout on, if it can be. Returns when to look at it again if nothing tells to before.
+async fn step(app: &App, view: &View, rollout: &Rollout) -> Result<Duration> {
+    let left = left(rollout, Timestamp::now());
+    let overdue = left.is_zero();
+    let mut again = if overdue { RETRY } else { left };
     let verdict = match rollout.phase {
         Phase::Choosing => match affected(app, rollout).await {
             Ok(affected) => choose(rollout, &affected, &first(view)),
-            Err(_) if !overdue => Verdict::Wait,
+            Err(_) if !overdue => {
+                again = again.min(RETRY);
+                Verdict::Wait
+            }
             Err(why) => Verdict::Stop(format!("who gets it first cannot be found out: {why}")),
         },
         Phase::First => {
-            let standing = Standing::ask(app, rollout.written, &|_| true).await;
+            let request = question(rollout.written, rollout.proxies.clone());
+            let standing = Standing::ask(app, &request, &|_| true).await;
+            if !standing.silent.is_empty() {
+                again = again.min(RETRY);
+            }
             judge(rollout, &standing, overdue)
         }
         _ => Verdict::Wait,
     };
     let (phase, proxies, reason) = match verdict {
-        Verdict::Wait => return Ok(()),
+        Verdict::Wait => return Ok(again),
         Verdict::First(proxies) => (Phase::First, proxies, String::new()),
         Verdict::Done(reason) => (Phase::Done, rollout.proxies.clone(), reason),
         Verdict::Stop(reason) if rollout.plan.rollback => {
             info!(revision = %rollout.revision, reason, "a change is rolled back");
             let author = author(rollout, "rolled back");
-            return take_back(app, rollout, reason, &author).await.map(|_| ());
+            take_back(app, rollout, reason, &author).await?;
+            return Ok(RETRY);
         }
         Verdict::Stop(reason) => (Phase::Stopped, rollout.proxies.clone(), reason),
     };
     info!(revision = %rollout.revision, ?phase, ?proxies, reason, "a change is delivered gradually");
     let author = author(rollout, &format!("{phase:?}"));
-    advance(app, rollout, phase, proxies, reason, &author).await
+    advance(app, rollout, phase, proxies, reason, &author).await?;
+    Ok(RETRY)
 }
 
 fn author(rollout: &Rollout, what: &str) -> Author {
@@ -138,12 +173,13 @@ fn author(rollout: &Rollout, what: &str) -> Author {
     }
 }
 
-fn overdue(rollout: &Rollout, now: Timestamp) -> bool {
-    let since = rollout.since.parse::<Timestamp>();
-    since.is_ok_and(|since| {
-        let waited = now.duration_since(since).as_secs();
-        u64::try_from(waited).is_ok_and(|waited| waited >= rollout.plan.deadline_seconds)
-    })
+/// How much time the phase of a rollout has left.
+fn left(rollout: &Rollout, now: Timestamp) -> Duration {
+    let deadline = Duration::from_secs(rollout.plan.deadline_seconds);
+    let since = rollout.since.parse().unwrap_or(now);
+    // A clock that went back takes nothing from it.
+    let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    deadline.saturating_sub(waited)
 }
 
 /// The proxies that get other changes first.

@@ -2,13 +2,14 @@
 //!
 //! *Invariant:* `reached` is never said while a pusher kept silent or lags behind: its proxies are unknown, not reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use axum::routing::{MethodRouter, post};
 use http::{HeaderMap, StatusCode};
 use model::Revision;
 use pusher_api::v1::{GetRolloutRequest, GetRolloutResponse, Progress, ProxyProgress, Refusal};
@@ -23,7 +24,7 @@ use crate::http::negotiate::Accept;
 use crate::http::query::{Params, invalid};
 use crate::http::status::{Result, Status};
 use crate::identity::Caller;
-use crate::pushers::{Answers, Silent};
+use crate::pushers::{Answers, RETRY, Silent, Turns};
 use crate::rollouts::{self, deliver};
 
 /// How long a proxy must have been warm: an acknowledgement comes from Envoy's main thread, and its worker threads take over
@@ -32,9 +33,6 @@ pub(crate) const SETTLE: Duration = Duration::from_secs(1);
 
 /// How many proxies of each state are named when the caller does not say.
 const NAMED: u32 = 100;
-
-/// How long to wait before pushers are asked again.
-const PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) async fn one(
     State(app): State<Arc<App>>,
@@ -63,17 +61,25 @@ pub(super) async fn one(
     // What moves the store and is no change reaches no pusher's watch.
     let committed = revision.min(app.store.last_commit().await?);
     app.current_view().await?;
+    let mut views = app.view.clone();
+    let mut turns: Option<(Revision, Turns)> = None;
     loop {
-        let view = app.view.borrow().clone();
+        let view = views.borrow_and_update().clone();
         let needed = rollouts::effective(view.rollouts.values(), committed);
         let at = needed.unwrap_or(committed);
-        let mut standing = Standing::ask(&app, at, &|id| sees(&caller, id)).await;
+        let request = question(at, Vec::new());
+        let mut standing = Standing::ask(&app, &request, &|id| sees(&caller, id)).await;
         let rollout = rollouts::of_revision(&view, revision);
         standing.held = match (needed, rollout.map(|it| it.phase)) {
             (_, Some(Phase::RolledBack)) => Some("rolledBack"),
             (_, Some(Phase::Stopped)) => Some("stopped"),
-            (None, _) => Some("behind"),
-            (Some(_), _) => None,
+            // A pusher that has not heard of a change yet, or heard that its rollout is over, does not say what is held back.
+            (None, _)
+                if !standing.knows(rollouts::active_at(view.rollouts.values(), committed)) =>
+            {
+                Some("behind")
+            }
+            _ => None,
         };
         if standing.is_final() || Instant::now() >= until {
             let mut body = standing.to_json(revision, named);
@@ -82,7 +88,28 @@ pub(super) async fn one(
             }
             return Ok(respond(accept, &body, &standing.silent));
         }
-        tokio::time::sleep_until(until.min(Instant::now() + PAUSE)).await;
+        let mut open = turns.take().filter(|(of, _)| *of == at);
+        let (_, watched) = open.get_or_insert_with(|| (at, app.pushers.turns(request)));
+        // Who kept silent may have nothing to tell when he comes back.
+        let again = match standing.silent.is_empty() {
+            true => until,
+            false => until.min(Instant::now() + RETRY),
+        };
+        tokio::select! {
+            () = watched.next() => {}
+            _ = views.wait_for(|now| rollouts::moved(&view, now)) => {}
+            () = tokio::time::sleep_until(again) => {}
+        }
+        turns = open;
+    }
+}
+
+/// What is asked of pushers: about these proxies, or all.
+pub(crate) fn question(revision: Revision, proxies: Vec<String>) -> GetRolloutRequest {
+    GetRolloutRequest {
+        revision: revision.0,
+        settle_ms: u32::try_from(SETTLE.as_millis()).unwrap_or(u32::MAX),
+        proxies,
     }
 }
 
@@ -101,37 +128,52 @@ pub(super) async fn list(
     Ok(accept.respond(StatusCode::OK, &json!({"rollouts": rollouts})))
 }
 
-/// Sends a change to everybody, whoever has it.
-pub(super) async fn go_on(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    Path(revision): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response> {
-    let accept = Accept::of(&headers, &[])?;
-    let rollout = active(&app, &caller, "continue", &revision).await?;
-    let author = caller.author(&format!("rollout {revision} continue"));
-    let (proxies, reason) = (
-        rollout.proxies.clone(),
-        format!("continued by {}", author.who),
-    );
-    deliver::advance(&app, &rollout, Phase::Done, proxies, reason, &author).await?;
-    answer(&app, &caller, accept, rollout.revision).await
+/// How a person ends a rollout.
+#[derive(Clone, Copy)]
+pub(super) enum End {
+    /// Everybody gets the change, whoever has it.
+    Continue,
+    /// It is taken back from whoever has it.
+    Abort,
 }
 
-/// Takes a change back, from whoever has it.
-pub(super) async fn abort(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    Path(revision): Path<String>,
-    headers: HeaderMap,
+/// Ends a rollout.
+pub(super) fn end(how: End) -> MethodRouter<Arc<App>> {
+    post(
+        async move |State(app): State<Arc<App>>,
+                    Extension(caller): Extension<Caller>,
+                    Path(revision): Path<String>,
+                    headers: HeaderMap| {
+            ended(how, &app, &caller, &revision, &headers).await
+        },
+    )
+}
+
+async fn ended(
+    how: End,
+    app: &App,
+    caller: &Caller,
+    revision: &str,
+    headers: &HeaderMap,
 ) -> Result<Response> {
-    let accept = Accept::of(&headers, &[])?;
-    let rollout = active(&app, &caller, "abort", &revision).await?;
-    let author = caller.author(&format!("rollout {revision} abort"));
-    let reason = format!("aborted by {}", author.who);
-    deliver::take_back(&app, &rollout, reason, &author).await?;
-    answer(&app, &caller, accept, rollout.revision).await
+    let accept = Accept::of(headers, &[])?;
+    let (verb, ended) = match how {
+        End::Continue => ("continue", "continued"),
+        End::Abort => ("abort", "aborted"),
+    };
+    let rollout = active(app, caller, verb, revision).await?;
+    let author = caller.author(&format!("rollout {revision} {verb}"));
+    let reason = format!("{ended} by {}", author.who);
+    match how {
+        End::Continue => {
+            let proxies = rollout.proxies.clone();
+            deliver::advance(app, &rollout, Phase::Done, proxies, reason, &author).await?;
+        }
+        End::Abort => {
+            deliver::take_back(app, &rollout, reason, &author).await?;
+        }
+    }
+    answer(app, caller, accept, rollout.revision).await
 }
 
 async fn active(app: &App, caller: &Caller, verb: &str, revision: &str) -> Result<Arc<Rollout>> {
@@ -184,6 +226,8 @@ pub(crate) struct Standing {
     pub(crate) silent: Vec<Silent>,
     /// How many pushers are registered.
     pub(crate) pushers: usize,
+    /// The changes that every pusher knows to be delivered gradually.
+    pub(crate) active: Option<BTreeSet<i64>>,
     /// What is to be said of it instead, where not everybody is meant to get it (yet).
     pub(crate) held: Option<&'static str>,
 }
@@ -192,14 +236,9 @@ impl Standing {
     /// Asks every live pusher; `sees` says which proxies count.
     pub(crate) async fn ask(
         app: &App,
-        revision: Revision,
+        request: &GetRolloutRequest,
         sees: &(dyn Fn(&str) -> bool + Sync),
     ) -> Self {
-        let request = GetRolloutRequest {
-            revision: revision.0,
-            settle_ms: u32::try_from(SETTLE.as_millis()).unwrap_or(u32::MAX),
-            proxies: Vec::new(),
-        };
         let answers = app
             .pushers
             .ask(|mut pusher| {
@@ -207,7 +246,7 @@ impl Standing {
                 async move { pusher.get_rollout(request).await }
             })
             .await;
-        Self::of(revision, answers, sees)
+        Self::of(Revision(request.revision), answers, sees)
     }
 
     fn of(
@@ -220,6 +259,7 @@ impl Standing {
             lagging: Vec::new(),
             pushers: answers.answered.len() + answers.silent.len(),
             silent: answers.silent,
+            active: None,
             held: None,
         };
         for (member, answer) in answers.answered {
@@ -227,6 +267,11 @@ impl Standing {
             if at < revision.0 {
                 standing.lagging.push((member.instance, at));
             }
+            let active: BTreeSet<i64> = answer.active.into_iter().collect();
+            standing.active = Some(match standing.active {
+                Some(known) => &known & &active,
+                None => active,
+            });
             let seen = answer.proxies.into_iter().filter(|proxy| sees(&proxy.id));
             seen.for_each(|proxy| standing.add(proxy));
         }
@@ -251,6 +296,12 @@ impl Standing {
 
     fn count(&self, of: impl Fn(Progress) -> bool) -> usize {
         (self.proxies.values()).filter(|(it, _)| of(*it)).count()
+    }
+
+    /// Whether every pusher knows of these changes, which are delivered gradually.
+    fn knows(&self, mut active: impl Iterator<Item = Revision>) -> bool {
+        let known = self.active.as_ref();
+        active.all(|it| known.is_none_or(|known| known.contains(&it.0)))
     }
 
     fn is_known(&self) -> bool {

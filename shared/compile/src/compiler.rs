@@ -18,7 +18,7 @@ use xds::{ResourceType, Snapshot};
 use crate::class::Class;
 use crate::identity::Identities;
 use crate::layer::{Layer, Owner};
-use crate::memo::Memo;
+use crate::memo::{Memo, News};
 use crate::part::{Parts, Report};
 use crate::route_config::Shell;
 use crate::unit::{ClassId, Unit, Value, Weft, World};
@@ -134,6 +134,28 @@ impl Compiler {
     /// The revision of the last [`apply`](Self::apply).
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// From now on keeps what it computes, for [`follow`](Self::follow).
+    pub fn record(&mut self) {
+        self.memo.record();
+    }
+
+    /// Does a step that the compiler it is a copy of has done since [`record`](Self::record), and takes over what that computed
+    /// for it. `apart` are the changes that would make the other's mesh what this one's is after the step; what depends on
+    /// them is computed here.
+    pub fn follow<T>(
+        &mut self,
+        other: &mut Self,
+        apart: impl IntoIterator<Item = Change>,
+        step: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let mut mesh = other.world.mesh.clone();
+        let differ: BTreeSet<Fact> = apart.into_iter().flat_map(|it| mesh.apply(it)).collect();
+        self.memo.offer(other.memo.news().without(&differ));
+        let done = step(self);
+        self.memo.offer(News::default());
+        done
     }
 
     /// Applies the changes of one revision.

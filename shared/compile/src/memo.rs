@@ -7,6 +7,7 @@
 //!
 //! *Invariant:* a computation has no way to the input except through its [`Reader`], so no dependency is forgotten.
 
+mod news;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 
+pub(crate) use news::News;
 use slots::Slots;
 
 /// What a memo computes: units, from facts of an input and from each other.
@@ -27,10 +29,14 @@ pub(crate) trait Program: Sized {
     type Value: Clone + PartialEq;
     /// Where facts are read from.
     type Input;
+    /// What a computation reads besides, which never changes while the unit is known.
+    type Context: PartialEq;
     /// How many ranks there are.
     const RANKS: usize;
     /// The rank of a unit; it may demand only units of a lower one.
     fn rank(unit: &Self::Unit) -> usize;
+    /// What computing a unit reads that is noted nowhere.
+    fn context(unit: &Self::Unit, input: &Self::Input) -> Self::Context;
     /// Computes a unit. Must be a function of what it reads.
     fn compute(unit: &Self::Unit, reader: &mut Reader<'_, Self>) -> Self::Value;
 }
@@ -50,6 +56,10 @@ pub(crate) struct Memo<P: Program> {
     facts: Slots<P::Fact, BTreeSet<u32>>,
     /// How often a unit of each rank was computed.
     runs: Vec<u64>,
+    /// What was computed lately, if somebody wants it.
+    news: Option<News<P>>,
+    /// What another memo computed lately.
+    offered: News<P>,
 }
 
 /// What a computation sees: the input, through facts, and other units. Notes what is read.
@@ -96,6 +106,8 @@ impl<P: Program> Default for Memo<P> {
             units: Slots::default(),
             facts: Slots::default(),
             runs: vec![0; P::RANKS],
+            news: None,
+            offered: News::default(),
         }
     }
 }
@@ -106,6 +118,8 @@ impl<P: Program> Clone for Memo<P> {
             units: self.units.clone(),
             facts: self.facts.clone(),
             runs: self.runs.clone(),
+            news: None,
+            offered: News::default(),
         }
     }
 }
@@ -208,6 +222,9 @@ impl<P: Program> Memo<P> {
         input: &P::Input,
         unit: &P::Unit,
     ) -> (P::Value, BTreeSet<u32>, BTreeSet<u32>) {
+        if let Some(taken) = self.take_over(input, unit) {
+            return taken;
+        }
         let rank = P::rank(unit);
         self.runs[rank] += 1;
         let mut reader = Reader {
@@ -218,7 +235,9 @@ impl<P: Program> Memo<P> {
             units: BTreeSet::new(),
         };
         let value = P::compute(unit, &mut reader);
-        (value, reader.facts, reader.units)
+        let (facts, units) = (reader.facts, reader.units);
+        self.tell(input, unit, &value, &facts, &units);
+        (value, facts, units)
     }
 
     /// Replaces what a unit depends on, and drops what nobody needs any more.

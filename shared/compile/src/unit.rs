@@ -81,6 +81,7 @@ impl Program for Weft {
     type Fact = Fact;
     type Value = Value;
     type Input = World;
+    type Context = Option<Arc<Class>>;
     const RANKS: usize = 5;
 
     fn rank(unit: &Unit) -> usize {
@@ -90,6 +91,22 @@ impl Program for Weft {
             Unit::Scope(_) | Unit::Domains(_) | Unit::Own(_) => 2,
             Unit::Routes(..) | Unit::Domain(..) | Unit::Fixed(_) => 3,
             Unit::Host(..) => 4,
+        }
+    }
+
+    fn context(unit: &Unit, world: &World) -> Option<Arc<Class>> {
+        match unit {
+            Unit::Scope(id)
+            | Unit::Domains(id)
+            | Unit::Routes(id, _)
+            | Unit::Host(id, _)
+            | Unit::Domain(id, _)
+            | Unit::Fixed(id) => world.classes.get(id.0 as usize)?.clone(),
+            Unit::Accounts(..)
+            | Unit::Class(_)
+            | Unit::Clusters(_)
+            | Unit::Endpoints(..)
+            | Unit::Own(_) => None,
         }
     }
 

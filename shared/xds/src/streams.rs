@@ -59,6 +59,12 @@ pub struct StreamStatus {
 }
 
 impl StreamStatus {
+    /// The newest revision of which the client answered everything that it asked for; `None` before it asked for clusters and
+    /// listeners.
+    pub fn acked(&self) -> Option<i64> {
+        self.acked
+    }
+
     /// How far the client is with a revision, and since when it has been [`Progress::Warm`] with it. `published` says that
     /// its newest snapshot holds everything up to that revision, whatever revision it is of: a change that is none for this
     /// client gives it no new one.
@@ -103,12 +109,18 @@ pub struct Streams(Arc<Inner>);
 struct Inner {
     next: AtomicU64,
     open: Mutex<BTreeMap<u64, Entry>>,
+    changes: watch::Sender<()>,
 }
 
 impl Streams {
     /// All open streams, by id.
     pub fn list(&self) -> Vec<StreamStatus> {
         self.open().values().map(Entry::status).collect()
+    }
+    /// Hears of it when a stream came or went, or there is something else to say of one. A new snapshot is no such thing
+    /// before the stream takes it up: who publishes it knows.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
     }
     /// The open streams whose first request came, and their nodes.
     pub fn nodes(&self) -> Vec<(u64, Arc<Node>)> {
@@ -180,16 +192,19 @@ impl Streams {
             warm: History::default(),
         };
         self.open().insert(entry.stream.id, entry);
+        self.changed();
         closed
     }
     pub(crate) fn remove(&self, id: u64) {
         self.open().remove(&id);
+        self.changed();
     }
     pub(crate) fn identified(&self, stream: &StreamInfo, snapshots: Snapshots) {
         if let Some(entry) = self.open().get_mut(&stream.id) {
             entry.stream = stream.clone();
             entry.snapshots = Some(snapshots);
         }
+        self.changed();
     }
     pub(crate) fn subscribed(&self, id: u64, ty: ResourceType, (wildcard, names): (bool, usize)) {
         self.change(id, ty, |status| {
@@ -252,12 +267,17 @@ impl Streams {
             }
             entry.answered = Some((snapshot, progress));
         }
+        self.changed();
     }
 
     fn change(&self, id: u64, ty: ResourceType, change: impl FnOnce(&mut TypeStatus)) {
         if let Some(entry) = self.open().get_mut(&id) {
             change(entry.types.entry(ty).or_default());
         }
+        self.changed();
+    }
+    fn changed(&self) {
+        self.0.changes.send_replace(());
     }
     fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)

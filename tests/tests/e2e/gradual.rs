@@ -1,5 +1,7 @@
 //! Gradual delivery: a change goes to a few of twenty proxies first, on to all if these run it, and no further if one refuses.
 
+mod several;
+
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use weft_tests::mesh::{Mesh, Variant};
@@ -19,6 +21,8 @@ const POISON: &str = "http.8001";
 struct Twenty {
     edge: Edge,
     clients: Vec<Client>,
+    /// The pushers that the simulated ones call, by their addresses' numbers.
+    pushers: Vec<u8>,
     /// Keep the port of the poison from the real ones.
     _taken: Vec<std::net::TcpListener>,
 }
@@ -50,6 +54,7 @@ impl Twenty {
         let mut all = Self {
             edge,
             clients: Vec::new(),
+            pushers: vec![1],
             _taken: taken,
         };
         all.connect().await;
@@ -61,9 +66,9 @@ impl Twenty {
     /// Connects the simulated ones, anew if they were.
     async fn connect(&mut self) {
         self.clients.clear();
-        let to = format!("http://{}", self.edge.mesh.net.at(1, 18000));
-        for n in 0..SIMULATED {
-            let channel = tonic::transport::Endpoint::from_shared(to.clone()).unwrap();
+        for (n, pusher) in (0..SIMULATED).zip(self.pushers.iter().cycle()) {
+            let to = format!("http://{}", self.edge.mesh.net.at(*pusher, 18000));
+            let channel = tonic::transport::Endpoint::from_shared(to).unwrap();
             let settings = Settings {
                 node: format!("gateway~istio-system~{}", simulated(n)),
                 variant: Variant::ALL[usize::from(n % 2)],

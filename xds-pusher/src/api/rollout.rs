@@ -33,7 +33,7 @@ pub(super) fn answer(
         }
         // What is held back from a proxy is not in what it acknowledges, whatever the revision of that.
         let held = sides.is_some_and(|sides| {
-            sides.since.0 <= request.revision && !sides.first.contains(&node.id)
+            sides.first().0 <= request.revision && sides.held.contains(&*node.id)
         });
         let found = match progress(stream, request.revision, published, settle, now) {
             Progress::Refused => Progress::Refused,
@@ -52,9 +52,11 @@ pub(super) fn answer(
         }
         proxy.refusals.extend(refusals);
     }
+    let active = sides.iter().flat_map(|sides| &sides.changes);
     GetRolloutResponse {
         replica: Some(replica),
         proxies: proxies.into_values().collect(),
+        active: active.map(|revision| revision.0).collect(),
     }
 }
 

@@ -70,6 +70,14 @@ fn rollout(before: &Object, phase: Phase, proxies: &[&str]) -> Active {
     Active::from([(id, Arc::new(rollout))])
 }
 
+fn proxy(id: &str) -> Proxy {
+    let node = xds::pb::envoy::config::core::v3::Node {
+        id: id.into(),
+        ..Default::default()
+    };
+    Proxy::from_node(&node).unwrap()
+}
+
 struct Fixture {
     views: Views,
     ids: Vec<ProxyId>,
@@ -80,13 +88,7 @@ impl Fixture {
     fn of(objects: &[Object], active: Active) -> Self {
         let mut views = Views::new(Compiler::new(Settings::default()));
         views.apply(Revision(1), puts(objects), active);
-        let ids = NODES.map(|id| {
-            let node = xds::pb::envoy::config::core::v3::Node {
-                id: id.into(),
-                ..Default::default()
-            };
-            views.connect(Proxy::from_node(&node).unwrap())
-        });
+        let ids = NODES.map(|id| views.connect(proxy(id)));
         Self {
             views,
             ids: ids.into(),
@@ -107,6 +109,10 @@ impl Fixture {
     fn apply(&mut self, objects: &[Object], active: Active) -> Outcome {
         self.revision += 1;
         (self.views).apply(Revision(self.revision), puts(objects), active)
+    }
+
+    fn connect(&mut self, id: &str) -> ProxyId {
+        self.views.connect(proxy(id))
     }
 
     /// Which proxies are told a text.
@@ -179,4 +185,63 @@ fn a_start_in_the_middle_leads_to_the_same() {
         assert!(same(&one, &again.views.snapshot(*other).unwrap()));
     }
     assert_eq!(again.told("fresh"), [false, false, true]);
+}
+
+#[test]
+fn what_both_have_is_compiled_once() {
+    let mut mesh = Fixture::start();
+    let (old, new) = (routes("x", "old"), routes("x", "fresh"));
+    let first = || rollout(&old, Phase::First, &NODES[..1]);
+    mesh.apply(&[new], first());
+    let runs = |mesh: &Fixture| {
+        let stable = mesh.views.stable.as_ref().unwrap();
+        stable.compiler.counters().units_recompiled
+    };
+    let before = runs(&mesh);
+    let out = mesh.apply(&[routes("y", "other"), service("z")], first());
+    assert!(out.applied.counters.units_recompiled > 0);
+    assert_eq!(runs(&mesh), before);
+    assert_eq!(mesh.told("other"), [true, true, true]);
+    // What reads what is held back is compiled for each.
+    let mut moved = service("x");
+    moved.spec["ports"][0]["number"] = json!(81);
+    mesh.apply(&[moved], first());
+    assert!(runs(&mesh) > before);
+    // A proxy whose like is known costs nothing; one whose like is not is compiled for once.
+    let before = runs(&mesh);
+    mesh.connect("sidecar~other~d");
+    assert_eq!(
+        runs(&mesh),
+        before + 3,
+        "the routes of x, and what reads them"
+    );
+}
+
+#[test]
+fn only_those_it_concerns_are_held_back() {
+    let own = |text| {
+        let mut routes = routes("x", text);
+        routes.spec["exportTo"] = json!(["."]);
+        routes
+    };
+    let mut mesh = Fixture::start();
+    let elsewhere = mesh.connect("sidecar~other~d");
+    mesh.apply(&[own("old")], Active::new());
+    let held_back = |phase, first: &[&str]| rollout(&own("old"), phase, first);
+    mesh.apply(&[own("fresh")], held_back(Phase::Choosing, &[]));
+    let held = |mesh: &Fixture| mesh.views.held();
+    assert_eq!(held(&mesh), BTreeSet::from(NODES.map(Arc::from)));
+    assert!(!mesh.views.holds_back_from(elsewhere));
+    mesh.apply(&[], held_back(Phase::First, &NODES[1..2]));
+    assert_eq!(
+        held(&mesh),
+        BTreeSet::from([NODES[0], NODES[2]].map(Arc::from))
+    );
+    // Who comes while it is under way is judged alike.
+    let late = mesh.connect("sidecar~shop~e");
+    assert!(mesh.views.holds_back_from(late));
+    let late = mesh.connect("sidecar~other~f");
+    assert!(!mesh.views.holds_back_from(late));
+    mesh.apply(&[], Active::new());
+    assert!(held(&mesh).is_empty());
 }

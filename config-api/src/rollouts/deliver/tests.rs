@@ -82,6 +82,7 @@ fn standing(proxies: &[(&str, Progress)]) -> Standing {
     Standing {
         proxies: proxies.collect::<BTreeMap<_, _>>(),
         lagging: Vec::new(),
+        active: None,
         silent: Vec::new(),
         pushers: 1,
         held: None,
@@ -120,7 +121,8 @@ fn it_goes_on_when_the_first_run_it_and_stops_when_one_refuses() {
 #[test]
 fn the_deadline_is_counted_from_the_phase() {
     let rollout = rollout(1, &["a"]);
-    let at = |time: &str| overdue(&rollout, time.parse().unwrap_or_default());
-    assert!(!at("2026-01-01T00:00:59Z") && !at("2025-12-31T00:00:00Z"));
-    assert!(at("2026-01-01T00:01:00Z"));
+    let at = |time: &str| left(&rollout, time.parse().unwrap_or_default()).as_secs();
+    assert_eq!(at("2026-01-01T00:00:59Z"), 1);
+    assert_eq!(at("2025-12-31T00:00:00Z"), 60);
+    assert_eq!(at("2026-01-01T00:01:00Z"), 0);
 }

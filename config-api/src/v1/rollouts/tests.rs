@@ -25,6 +25,7 @@ fn answer(
     let answer = GetRolloutResponse {
         replica: Some(replica),
         proxies: proxies.collect(),
+        active: Vec::new(),
     };
     (member, answer)
 }
@@ -84,4 +85,20 @@ fn a_proxy_that_moves_is_as_far_as_the_lesser_says() {
     );
     let json = both(Progress::Refused, Progress::Settled);
     assert_eq!(json["state"], "refused");
+}
+
+#[test]
+fn who_has_not_heard_of_a_rollout_does_not_say_what_it_holds_back() {
+    let said = |active: &[&[i64]]| {
+        let answer = |active: &&[i64]| {
+            let (member, mut answer) = answer("a", 7, &[("x", Progress::Settled)]);
+            answer.active = active.to_vec();
+            (member, answer)
+        };
+        standing(active.iter().map(answer).collect(), Vec::new())
+    };
+    let knows = |active: &[&[i64]]| said(active).knows([Revision(5), Revision(6)].into_iter());
+    assert!(knows(&[&[5, 6], &[6, 5, 7]]));
+    assert!(!knows(&[&[5, 6], &[6]]));
+    assert!(!knows(&[&[], &[5, 6]]));
 }

@@ -13,15 +13,17 @@ enum Unit {
     Sum,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Fact {
     Words,
     Number(&'static str),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Input {
     words: Vec<&'static str>,
+    /// What is added to each number; noted nowhere.
+    more: u32,
     numbers: BTreeMap<&'static str, u32>,
 }
 
@@ -30,6 +32,7 @@ impl Program for Toy {
     type Fact = Fact;
     type Value = u32;
     type Input = Input;
+    type Context = u32;
     const RANKS: usize = 2;
     fn rank(unit: &Unit) -> usize {
         match unit {
@@ -37,11 +40,15 @@ impl Program for Toy {
             Unit::Sum => 1,
         }
     }
+    fn context(_: &Unit, input: &Input) -> u32 {
+        input.more
+    }
     fn compute(unit: &Unit, reader: &mut Reader<'_, Self>) -> u32 {
         match unit {
             Unit::Parity(word) => {
                 reader.note(Fact::Number(word));
-                reader.input().numbers.get(word).copied().unwrap_or(0) % 2
+                let input = reader.input();
+                (input.numbers.get(word).copied().unwrap_or(0) + input.more) % 2
             }
             Unit::Sum => {
                 reader.note(Fact::Words);
@@ -58,6 +65,7 @@ impl Program for Toy {
 fn setup() -> (Memo<Toy>, Input) {
     let input = Input {
         words: vec!["a", "b"],
+        more: 0,
         numbers: BTreeMap::from([("a", 1), ("b", 2)]),
     };
     let mut memo = Memo::default();
@@ -110,4 +118,67 @@ fn a_unit_dropped_while_dirty_does_not_run() {
     input.numbers.insert("a", 2);
     memo.update(&input, [Fact::Words, Fact::Number("b"), Fact::Number("a")]);
     assert_eq!(memo.get(&Unit::Sum), Some(&0));
+}
+
+/// A memo and a copy of it that takes over what the memo computes.
+fn twins() -> (Memo<Toy>, Memo<Toy>, Input) {
+    let (mut memo, mut input) = setup();
+    let twin = memo.clone();
+    memo.record();
+    input.numbers.insert("b", 3);
+    memo.update(&input, [Fact::Number("b")]);
+    (memo, twin, input)
+}
+
+#[test]
+fn what_comes_out_the_same_is_computed_once() {
+    let (mut memo, mut twin, input) = twins();
+    twin.offer(memo.news());
+    assert_eq!(twin.update(&input, [Fact::Number("b")]), [Unit::Sum]);
+    assert_eq!(twin.get(&Unit::Sum), Some(&2));
+    assert_eq!((twin.runs(0), twin.runs(1)), (2, 1));
+    // It knows what it took over depends on.
+    twin.offer(News::default());
+    let mut input = input;
+    input.numbers.insert("b", 4);
+    twin.update(&input, [Fact::Number("b")]);
+    assert_eq!(twin.get(&Unit::Sum), Some(&1));
+    twin.unpin(&Unit::Sum);
+    assert_eq!((twin.units.len(), twin.facts.len()), (0, 0));
+}
+
+#[test]
+fn what_is_made_of_something_else_is_not_taken_over() {
+    let other = |change: &dyn Fn(&mut Input), facts: &[Fact]| {
+        let (mut memo, mut twin, mut input) = twins();
+        change(&mut input);
+        let differ: BTreeSet<Fact> = facts.iter().cloned().collect();
+        twin.offer(memo.news().without(&differ));
+        twin.update(&input, [Fact::Number("b")].into_iter().chain(differ));
+        *twin.get(&Unit::Sum).unwrap()
+    };
+    let a = |input: &mut Input| input.numbers.extend([("a", 2)]);
+    assert_eq!(other(&a, &[Fact::Number("a")]), 1);
+    let b = |input: &mut Input| input.numbers.extend([("b", 6)]);
+    assert_eq!(other(&b, &[Fact::Number("b")]), 1);
+    let words = |input: &mut Input| input.words = vec!["b"];
+    assert_eq!(other(&words, &[Fact::Words]), 1);
+    let more = |input: &mut Input| input.more = 1;
+    assert_eq!(other(&more, &[Fact::Number("a")]), 0);
+}
+
+#[test]
+fn what_was_tried_in_vain_leaves_nothing_behind() {
+    let (mut memo, mut input) = setup();
+    let mut twin = memo.clone();
+    let mut theirs = input.clone();
+    (theirs.words, theirs.numbers) = (vec!["c", "d"], BTreeMap::from([("c", 1), ("d", 1)]));
+    memo.record();
+    memo.update(&theirs, [Fact::Words]);
+    // One of the two can be taken over, the other not.
+    twin.offer(memo.news().without(&BTreeSet::from([Fact::Number("d")])));
+    input.words = vec!["b"];
+    assert_eq!(twin.update(&input, [Fact::Words]), [Unit::Sum]);
+    assert_eq!(twin.get(&Unit::Sum), Some(&0));
+    assert_eq!((twin.units.len(), twin.facts.len()), (2, 2));
 }

@@ -334,10 +334,21 @@ fn check(edits: &[Edit], batch: usize, identified: bool) -> Result<(), TestCaseE
             *before = after;
         }
     }
+    like_anew(&edited, &proxies, settings, edits)
+}
+
+/// That a compiler is as one that started with what these edits leave.
+fn like_anew(
+    edited: &Compiler,
+    proxies: &[compile::ProxyId],
+    settings: Settings,
+    edits: &[Edit],
+) -> Result<(), TestCaseError> {
     let mut whole = Compiler::new(settings);
     whole.apply(Revision(1), outcome(edits));
     let fresh = connect(&mut whole);
-    for (id, before) in fresh.into_iter().zip(before) {
+    for (id, edited_id) in fresh.into_iter().zip(proxies) {
+        let before = bytes(&edited.snapshot(*edited_id).unwrap());
         let scratch = bytes(&whole.snapshot(id).unwrap());
         let names =
             |of: &BTreeMap<(ResourceType, String), Vec<u8>>| of.keys().cloned().collect::<Vec<_>>();
@@ -352,7 +363,51 @@ fn check(edits: &[Edit], batch: usize, identified: bool) -> Result<(), TestCaseE
     Ok(())
 }
 
+/// A copy follows a compiler, some of whose edits it is not told.
+fn follow(edits: &[Edit], held: &BTreeSet<usize>) -> Result<(), TestCaseError> {
+    let settings = Settings {
+        identities: Some(identities("cluster.local")),
+        ..Settings::default()
+    };
+    let mut leader = Compiler::new(settings.clone());
+    let proxies = connect(&mut leader);
+    let mut copy = leader.clone();
+    let (mut present, mut apart) = (BTreeMap::new(), BTreeMap::new());
+    let mut told = Vec::new();
+    for (at, edit) in edits.iter().enumerate() {
+        let change = edit.change();
+        let key = match &change {
+            Change::Put(resource) => Some(resource.key()),
+            Change::Delete(key) => Some(key.clone()),
+            _ => None,
+        };
+        let mut own = Some(change.clone());
+        if let Some(key) = key {
+            if held.contains(&at) || apart.contains_key(&key) {
+                let before = present.get(&key).cloned();
+                let before = before.unwrap_or_else(|| Change::Delete(key.clone()));
+                apart.entry(key.clone()).or_insert(before);
+                own = None;
+            }
+            present.insert(key, change.clone());
+        }
+        told.extend(own.is_some().then(|| edit.clone()));
+        let revision = Revision(at as i64 + 1);
+        leader.record();
+        leader.apply(revision, [change]);
+        let apart: Vec<Change> = apart.values().cloned().collect();
+        copy.follow(&mut leader, apart, |copy| copy.apply(revision, own));
+    }
+    like_anew(&leader, &proxies, settings.clone(), edits)?;
+    like_anew(&copy, &proxies, settings, &told)
+}
+
 proptest! {
+    #[test]
+    fn who_follows_is_as_who_computes_himself(edits in prop::collection::vec(edit(), 1..24), held in prop::collection::btree_set(0..24usize, 0..4)) {
+        follow(&edits, &held)?;
+    }
+
     #[test]
     fn edits_lead_where_starting_anew_does(edits in prop::collection::vec(edit(), 1..24), batch in 1..4usize, identified: bool) {
         check(&edits, batch, identified)?;
