@@ -2,7 +2,6 @@
 
 mod several;
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use weft_tests::mesh::{Mesh, Variant};
 use weft_tests::xds_client::{Client, Reaction, Settings, Type};
@@ -261,7 +260,7 @@ async fn what_stopped_stays_where_it_is_until_somebody_decides() {
     said.await.unwrap();
 
     // A pusher that starts in the middle tells everybody what they were told before.
-    all.edge.mesh.pusher.signal(Signal::SIGKILL);
+    all.edge.mesh.pusher.kill();
     all.edge.mesh.restart_pusher().await.unwrap();
     all.connect().await;
     let mesh = &all.edge.mesh;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use nix::sys::signal::Signal;
 use weft_tests::binaries;
 use weft_tests::mesh::PREFIX;
 use weft_tests::process::Process;
@@ -94,7 +95,7 @@ impl Several {
             1 => &self.all.edge.mesh.api,
             _ => &self.second,
         };
-        process.signal(Signal::SIGKILL);
+        process.kill();
         3 - driver
     }
 
