@@ -26,7 +26,7 @@ use xds::{StreamInfo, Streams};
 
 use crate::observe::acronym;
 pub(crate) use rounds::Expected;
-use rounds::{Answer, Round, Rounds, Sent};
+use rounds::{Answer, Origin, Round, Rounds, Sent};
 
 /// How much may be told and not heard yet.
 const BACKLOG: usize = 65_536;
@@ -34,13 +34,16 @@ const BACKLOG: usize = 65_536;
 /// How long answers to a push are waited for; then its span says whose are missing.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How many resources a span names.
+const NAMED: usize = 64;
+
 /// One revision that somebody wrote.
 pub(crate) struct Write {
     revision: Revision,
     carried: Carried,
     changes: usize,
-    /// What it changed, if that was one thing.
-    key: Option<Key>,
+    /// What it changed, the first of it.
+    keys: Vec<Key>,
 }
 
 impl Write {
@@ -54,11 +57,8 @@ impl Write {
             revision,
             carried: carried.unwrap_or_default(),
             changes: changes.len(),
-            key: match changes {
-                // How it is delivered is written beside what is.
-                [change] | [change, Change::Rollout { .. }] => changed(change),
-                _ => None,
-            },
+            // How it is delivered is written beside what is.
+            keys: changes.iter().filter_map(changed).take(NAMED).collect(),
         }
     }
 }
@@ -78,7 +78,7 @@ impl Write {
             revision,
             carried,
             changes: 1,
-            key: Some(Key::new(Kind::WorkloadEntry, namespace, name)),
+            keys: vec![Key::new(Kind::WorkloadEntry, namespace, name)],
         }
     }
 }
@@ -111,6 +111,46 @@ fn changed(change: &Change) -> Option<Key> {
     }
 }
 
+/// Which resources of policy something is about.
+#[derive(Clone, Default)]
+pub(crate) struct Policies {
+    /// The only one that the newest write changed.
+    one: Option<Key>,
+    /// The others.
+    more: Vec<Key>,
+}
+
+impl Policies {
+    /// Of a write, and of those that were compiled together with it.
+    fn of<'a>(main: &'a Write, others: impl Iterator<Item = &'a Write>) -> Self {
+        let (one, more) = match &main.keys[..] {
+            [one] => (Some(one.clone()), &[][..]),
+            more => (None, more),
+        };
+        let others = others.flat_map(|write| &write.keys);
+        let more = more.iter().chain(others).take(NAMED).cloned();
+        Self {
+            one,
+            more: more.collect(),
+        }
+    }
+
+    /// The one, as attributes.
+    pub(crate) fn attributes(&self) -> Vec<KeyValue> {
+        let one = self.one.iter();
+        let named = one.flat_map(|key| policy(key.kind.name(), &key.namespace, &key.name));
+        named.collect()
+    }
+
+    /// Names the others, each in an event.
+    pub(crate) fn name(&self, cx: &Context) {
+        for key in &self.more {
+            let named = policy(key.kind.name(), &key.namespace, &key.name);
+            cx.span().add_event("policy", named.to_vec());
+        }
+    }
+}
+
 /// Writes that are compiled together.
 pub(crate) struct Compiling {
     /// The span of each write's arrival, in their own traces.
@@ -119,6 +159,7 @@ pub(crate) struct Compiling {
     main: Context,
     compile: Context,
     links: Vec<Link>,
+    policies: Policies,
 }
 
 /// Begins the spans of writes that have arrived; nothing if there are none.
@@ -130,8 +171,13 @@ pub(crate) fn begin(writes: &[Write]) -> Option<Compiling> {
         .filter(|(index, _)| *index != main)
         .map(|(_, (write, watch))| link(&write.carried.context(), watch))
         .collect();
-    let span = trace::span("compile", SpanKind::Internal).with_links(links.clone());
+    let others = writes.iter().enumerate().filter(|(at, _)| *at != main);
+    let policies = Policies::of(&writes[main], others.map(|(_, write)| write));
+    let span = trace::span("compile", SpanKind::Internal)
+        .with_links(links.clone())
+        .with_attributes(policies.attributes());
     let compile = trace::start(span, &watches[main]);
+    policies.name(&compile);
     for (index, watch) in watches.iter().enumerate() {
         if index != main {
             let to = compile.span().span_context().clone();
@@ -143,6 +189,7 @@ pub(crate) fn begin(writes: &[Write]) -> Option<Compiling> {
         watches,
         compile,
         links,
+        policies,
     })
 }
 
@@ -151,11 +198,12 @@ fn arrival(write: &Write) -> Context {
         KeyValue::new("mesh.revision", write.revision.0),
         KeyValue::new("policy.count", count(write.changes)),
     ];
-    if let Some(key) = &write.key {
-        attributes.extend(policy(key.kind.name(), &key.namespace, &key.name));
-    }
+    let policies = Policies::of(write, std::iter::empty());
+    attributes.extend(policies.attributes());
     let span = trace::span("watch", SpanKind::Consumer).with_attributes(attributes);
-    trace::start(span, &write.carried.context())
+    let cx = trace::start(span, &write.carried.context());
+    policies.name(&cx);
+    cx
 }
 
 /// A link to who wrote, or to the arrival where that is not known.
@@ -197,14 +245,13 @@ impl Compiling {
             _ => Vec::new(),
         };
         if let (Some(tracer), false) = (tracer, expected.is_empty()) {
-            let round = Round::new(
-                revision.0,
-                self.main.clone(),
-                self.links.clone(),
-                SystemTime::now(),
-                expected,
-            );
-            tracer.open(round);
+            let origin = Origin {
+                revision: revision.0,
+                policies: self.policies.clone(),
+                parent: self.main.clone(),
+                links: self.links.clone(),
+            };
+            tracer.open(Round::new(origin, SystemTime::now(), expected));
         }
         for watch in &self.watches {
             watch.span().end();

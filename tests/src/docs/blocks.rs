@@ -194,6 +194,7 @@ mod tests {
             &["one"],
             &["two"],
             &["three … four"],
+            &["… four … three … five"],
             &["six", "…"],
         ] {
             assert!(missing(bad).is_some(), "{bad:?}");

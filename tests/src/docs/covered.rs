@@ -100,6 +100,7 @@ mod tests {
             "`meshctl ca status extra`",
             "`make up | tee log`",
             "`helm install weft`",
+            "`helm get vs -n shop`",
             "`down --volumes`",
             "| a | `meshctl forget me` |",
             "```sh\nmeshctl get # or `meshctl forget me`\n```",

@@ -11,19 +11,18 @@ use telemetry::trace::{self, Context, KeyValue, SpanKind, TraceContextExt};
 use super::count;
 use super::rounds::{Class, End, Named, OfType, Pushed, Report};
 
+/// How many proxies one event names.
+const TOGETHER: usize = 200;
+
 /// Makes the spans.
 pub(super) fn emit(report: &Report) {
     let missing = report.ended(End::Missing);
     let refused = report.ended(End::Nacked);
-    let mut attributes = vec![
-        KeyValue::new("mesh.revision", report.revision),
-        KeyValue::new("proxies.total", count(report.total())),
-        KeyValue::new("proxies.acked", count(report.ended(End::Acked))),
-        KeyValue::new("proxies.nacked", count(refused)),
-        KeyValue::new("proxies.disconnected", count(report.ended(End::Gone))),
-        KeyValue::new("proxies.missing", count(missing)),
-        KeyValue::new("proxies.unnamed", count(report.unnamed)),
-    ];
+    let policies = &report.origin.policies;
+    let mut attributes = policies.attributes();
+    attributes.push(KeyValue::new("mesh.revision", report.origin.revision));
+    let all = report.classes.values().map(|class| class.ended);
+    attributes.extend(numbers(all));
     let types = report
         .classes
         .values()
@@ -32,8 +31,9 @@ pub(super) fn emit(report: &Report) {
     let span = trace::span("push", SpanKind::Producer)
         .with_start_time(report.began)
         .with_attributes(attributes)
-        .with_links(report.links.clone());
-    let push = trace::start(span, &report.parent);
+        .with_links(report.origin.links.clone());
+    let push = trace::start(span, &report.origin.parent);
+    policies.name(&push);
     if refused + missing > 0 {
         trace::failed(
             &push,
@@ -48,26 +48,50 @@ pub(super) fn emit(report: &Report) {
         let class = classes.get(&named.class).unwrap_or(&push);
         proxy(report, named, class);
     }
+    for (end, nodes) in &report.others {
+        for some in nodes.chunks(TOGETHER) {
+            let named = vec![
+                KeyValue::new("proxy.outcome", outcome(*end)),
+                KeyValue::new("proxy.ids", some.join(" ")),
+            ];
+            push.span()
+                .add_event_with_timestamp("proxies", report.ended, named);
+        }
+    }
     push.span().end_with_timestamp(report.ended);
 }
 
+/// How many proxies there are, and how many ended how.
+fn numbers(ended: impl Iterator<Item = [usize; 5]>) -> [KeyValue; 6] {
+    let mut sums = [0; 5];
+    for ended in ended {
+        for (sum, number) in sums.iter_mut().zip(ended) {
+            *sum += number;
+        }
+    }
+    let [acked, nacked, gone, missing, cut] = sums.map(count);
+    [
+        KeyValue::new("proxies.total", count(sums.iter().sum())),
+        KeyValue::new("proxies.acked", acked),
+        KeyValue::new("proxies.nacked", nacked),
+        KeyValue::new("proxies.disconnected", gone),
+        KeyValue::new("proxies.missing", missing),
+        KeyValue::new("proxies.cut_short", cut),
+    ]
+}
+
 fn of_class(report: &Report, id: u64, class: &Class, push: &Context) -> Context {
-    let [acked, nacked, gone, missing] = class.ended;
     let mut attributes = vec![
-        KeyValue::new("mesh.revision", report.revision),
+        KeyValue::new("mesh.revision", report.origin.revision),
         KeyValue::new("proxies.class", i64::try_from(id).unwrap_or(i64::MAX)),
-        KeyValue::new("proxies.total", count(acked + nacked + gone + missing)),
-        KeyValue::new("proxies.acked", count(acked)),
-        KeyValue::new("proxies.nacked", count(nacked)),
-        KeyValue::new("proxies.disconnected", count(gone)),
-        KeyValue::new("proxies.missing", count(missing)),
     ];
+    attributes.extend(numbers(std::iter::once(class.ended)));
     attributes.extend(sizes(class.types.values()));
     let cx = started("push class", report.began, attributes, push);
     for (ty, of) in &class.types {
         let mut attributes = vec![
             KeyValue::new("xds.type", *ty),
-            KeyValue::new("mesh.revision", report.revision),
+            KeyValue::new("mesh.revision", report.origin.revision),
             KeyValue::new("proxies.total", count(of.proxies)),
             KeyValue::new("proxies.nacked", count(of.refused)),
         ];
@@ -83,12 +107,12 @@ fn of_class(report: &Report, id: u64, class: &Class, push: &Context) -> Context 
 fn proxy(report: &Report, named: &Named, class: &Context) {
     let attributes = vec![
         KeyValue::new("proxy.id", named.node.to_string()),
-        KeyValue::new("mesh.revision", report.revision),
+        KeyValue::new("mesh.revision", report.origin.revision),
         KeyValue::new("proxy.outcome", outcome(named.end)),
     ];
     let cx = started("proxy", report.began, attributes, class);
     match named.end {
-        End::Acked | End::Gone => {}
+        End::Acked | End::Gone | End::CutShort => {}
         End::Nacked => trace::failed(&cx, "it refused what it was sent"),
         End::Missing => trace::failed(&cx, "it did not answer in time"),
     }
@@ -100,12 +124,14 @@ fn proxy(report: &Report, named: &Named, class: &Context) {
 
 /// What was sent of one type, and below it the answer.
 fn response(report: &Report, named: &Named, pushed: &Pushed, proxy: &Context) {
-    let about = [
+    let policies = &report.origin.policies;
+    let mut about = policies.attributes();
+    about.extend([
         KeyValue::new("proxy.id", named.node.to_string()),
         KeyValue::new("xds.type", pushed.ty),
-        KeyValue::new("mesh.revision", report.revision),
-    ];
-    let mut attributes = about.to_vec();
+        KeyValue::new("mesh.revision", report.origin.revision),
+    ]);
+    let mut attributes = about.clone();
     attributes.extend([
         KeyValue::new("xds.version", pushed.version.clone()),
         KeyValue::new("xds.responses", count(pushed.responses)),
@@ -115,14 +141,15 @@ fn response(report: &Report, named: &Named, pushed: &Pushed, proxy: &Context) {
     ]);
     let cx = started("push response", pushed.sent, attributes, proxy);
     let end = pushed.answered.unwrap_or(named.at);
-    if pushed.answered.is_some() {
+    if pushed.answered.is_some() || pushed.refusal.is_some() {
         let name = if pushed.refusal.is_some() {
             "NACK"
         } else {
             "ACK"
         };
-        let answer = started(name, end, about.to_vec(), &cx);
+        let answer = started(name, end, about, &cx);
         if let Some(reason) = &pushed.refusal {
+            policies.name(&answer);
             let reason = KeyValue::new("xds.nack.reason", reason.clone());
             answer.span().set_attribute(reason);
             trace::failed(&answer, "NACK");
@@ -168,5 +195,6 @@ fn outcome(end: End) -> &'static str {
         End::Nacked => "NACK",
         End::Gone => "disconnected",
         End::Missing => "missing",
+        End::CutShort => "cut short",
     }
 }

@@ -13,6 +13,8 @@ use telemetry::trace::{Context, Link};
 use tokio::time::Instant;
 use xds::pb::envoy::config::core::v3::Node;
 
+use super::Policies;
+
 /// How many pushes may be under way; the oldest is reported as it is when there is one more.
 const MOST_OPEN: usize = 64;
 
@@ -22,8 +24,17 @@ const NAMES_ALL: usize = 10;
 /// How many of the slowest are named of a larger one.
 const SLOWEST: usize = 3;
 
-/// How many that failed are named.
+/// How many that did not ACK are told of one by one; of the others only how they ended is.
 const MOST_FAILED: usize = 250;
+
+/// What is pushed, and where that belongs.
+#[derive(Default)]
+pub(crate) struct Origin {
+    pub(crate) revision: i64,
+    pub(crate) policies: Policies,
+    pub(crate) parent: Context,
+    pub(crate) links: Vec<Link>,
+}
 
 /// A proxy whose snapshot is about to change.
 pub(crate) struct Expected {
@@ -69,7 +80,7 @@ pub(crate) struct Pushed {
 }
 
 /// How a push to one proxy ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum End {
     Acked,
     Nacked,
@@ -77,6 +88,8 @@ pub(crate) enum End {
     Gone,
     /// It said nothing in time.
     Missing,
+    /// It had not answered yet when too many other pushes were under way.
+    CutShort,
 }
 
 /// A proxy that is named.
@@ -105,8 +118,8 @@ pub(crate) struct OfType {
 /// The proxies of a class.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Class {
-    /// How many ended how: ACKed, NACKed, gone, missing.
-    pub(crate) ended: [usize; 4],
+    /// How many ended how, by [`End`].
+    pub(crate) ended: [usize; 5],
     pub(crate) last: Option<SystemTime>,
     pub(crate) types: BTreeMap<&'static str, OfType>,
 }
@@ -133,25 +146,17 @@ pub(crate) struct Round {
 
 /// What is told of a push.
 pub(crate) struct Report {
-    pub(crate) revision: i64,
-    pub(crate) parent: Context,
-    pub(crate) links: Vec<Link>,
+    pub(crate) origin: Origin,
     pub(crate) began: SystemTime,
     pub(crate) ended: SystemTime,
     pub(crate) classes: BTreeMap<u64, Class>,
     pub(crate) named: Vec<Named>,
-    /// How many failed and are not named.
-    pub(crate) unnamed: usize,
+    /// Those that did not ACK beyond the named ones.
+    pub(crate) others: BTreeMap<End, Vec<Arc<str>>>,
 }
 
 impl Round {
-    pub(crate) fn new(
-        revision: i64,
-        parent: Context,
-        links: Vec<Link>,
-        began: SystemTime,
-        expected: Vec<Expected>,
-    ) -> Self {
+    pub(crate) fn new(origin: Origin, began: SystemTime, expected: Vec<Expected>) -> Self {
         let mut waiting: HashMap<Arc<str>, Waiting> = HashMap::new();
         for Expected {
             node,
@@ -175,14 +180,12 @@ impl Round {
             slowest: VecDeque::new(),
             failed: Vec::new(),
             report: Report {
-                revision,
-                parent,
-                links,
+                origin,
                 began,
                 ended: began,
                 classes: BTreeMap::new(),
                 named: Vec::new(),
-                unnamed: 0,
+                others: BTreeMap::new(),
             },
             due: None,
         }
@@ -276,29 +279,27 @@ impl Round {
             pushed: waiting.pushed,
         };
         match end {
-            End::Nacked | End::Missing if self.failed.len() < MOST_FAILED => {
-                self.failed.push(named);
-            }
-            End::Nacked | End::Missing => report.unnamed += 1,
-            End::Acked | End::Gone => {
+            End::Acked => {
                 // Who ends last is slowest.
                 self.slowest.push_back(named);
                 if self.slowest.len() > NAMES_ALL {
                     self.slowest.pop_front();
                 }
             }
+            _ if self.failed.len() < MOST_FAILED => self.failed.push(named),
+            _ => report.others.entry(end).or_default().push(named.node),
         }
     }
 
-    /// What is to be told; who has not answered is missing, or refused what it did answer.
-    fn report(mut self, now: SystemTime) -> Report {
+    /// What is to be told; who has not answered ended so, or refused what it did answer.
+    fn report(mut self, now: SystemTime, rest: End) -> Report {
         let mut left: Vec<Arc<str>> = self.waiting.keys().cloned().collect();
         left.sort_unstable();
         for node in left {
             let refused = |it: &Waiting| it.pushed.iter().any(|it| it.refusal.is_some());
             let end = match self.waiting.get(&node) {
                 Some(waiting) if refused(waiting) => End::Nacked,
-                _ => End::Missing,
+                _ => rest,
             };
             self.finish(&node, end, now);
         }
@@ -366,7 +367,7 @@ impl Rounds {
         let mut reports = Vec::new();
         while self.0.len() > MOST_OPEN {
             let oldest = self.0.pop_front();
-            reports.extend(oldest.map(|round| round.report(SystemTime::now())));
+            reports.extend(oldest.map(|round| round.report(SystemTime::now(), End::CutShort)));
         }
         reports
     }
@@ -404,6 +405,7 @@ impl Rounds {
         let rounds = std::mem::take(&mut self.0);
         let (taken, left): (VecDeque<_>, _) = rounds.into_iter().partition(which);
         self.0 = left;
-        taken.into_iter().map(|round| round.report(at)).collect()
+        let reports = taken.into_iter().map(|it| it.report(at, End::Missing));
+        reports.collect()
     }
 }

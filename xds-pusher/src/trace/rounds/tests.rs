@@ -26,7 +26,14 @@ fn round(proxies: usize) -> Round {
         class: n as u64 % 2,
         revision: 7,
     });
-    Round::new(7, Context::new(), Vec::new(), at(0), expected.collect())
+    Round::new(origin(), at(0), expected.collect())
+}
+
+fn origin() -> Origin {
+    Origin {
+        revision: 7,
+        ..Origin::default()
+    }
 }
 
 fn rounds(proxies: usize) -> Rounds {
@@ -145,6 +152,7 @@ fn of_many_the_slowest_the_failed_and_the_missing_are_named() {
     let reports = rounds.expire(late, at(30_000));
     let [report] = &reports[..] else { panic!() };
     let expected = [
+        (name(0), End::Gone),
         (name(1), End::Nacked),
         (name(2), End::Missing),
         (name(5), End::Acked),
@@ -166,15 +174,18 @@ fn what_is_kept_is_bounded() {
         .flat_map(|_| rounds.open(round(1), due))
         .collect();
     assert_eq!(reports.len(), 3);
-    assert_eq!(reports[0].ended(End::Missing), 1);
+    // Nobody can say yet that it does not answer.
+    assert_eq!(reports[0].ended(End::CutShort), 1);
 
     let mut rounds = Rounds::default();
     drop(rounds.open(round(MOST_FAILED + 5), due));
     let reports = rounds.end(at(1));
-    assert_eq!(
-        (reports[0].named.len(), reports[0].unnamed),
-        (MOST_FAILED, 5)
-    );
+    assert_eq!(reports[0].named.len(), MOST_FAILED);
+    let others = &reports[0].others[&End::Missing];
+    let expected: Vec<Arc<str>> = (MOST_FAILED..MOST_FAILED + 5)
+        .map(|n| name(n).into())
+        .collect();
+    assert_eq!(*others, expected);
     assert_eq!(reports[0].ended(End::Missing), MOST_FAILED + 5);
 }
 
@@ -185,7 +196,7 @@ fn a_proxy_with_two_streams_answers_on_both() {
         class: 0,
         revision: 7,
     });
-    let round = Round::new(7, Context::new(), Vec::new(), at(0), expected.collect());
+    let round = Round::new(origin(), at(0), expected.collect());
     let mut rounds = Rounds::default();
     drop(rounds.open(round, Instant::now()));
     let on = |stream: u64| Answer {
