@@ -12,7 +12,12 @@ use super::programs::Program;
 use super::{links, prose, words};
 
 /// Flags of other programs.
-const FOREIGN_FLAGS: [&str; 2] = ["--drain-time-s", "--quota-backend-bytes"];
+const FOREIGN_FLAGS: [&str; 4] = [
+    "--client-cert-auth",
+    "--drain-time-s",
+    "--quota-backend-bytes",
+    "--trusted-ca-file",
+];
 
 /// Paths below `/v1` that are not config-api's: of the issuer, and of OTLP.
 const OTHER_PATHS: [&str; 4] = ["/v1/x509-svid", "/v1/jwt-svid", "/v1/bundle", "/v1/traces"];
