@@ -44,17 +44,16 @@ pub(super) async fn only_this_machine_writes(engine: &Engine) {
             );
         }
     }
-    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let etcd = engine.docker("compose ps -q etcd").await.unwrap();
-    let address = engine
-        .docker(&format!("inspect --format {format} {etcd}"))
-        .await
-        .unwrap();
+    let said = engine.docker(&format!("inspect {etcd}")).await.unwrap();
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let network = &said[0]["NetworkSettings"]["Networks"]["weft_control"];
+    let address = network["IPAddress"].as_str().unwrap();
     let direct = engine
         .docker("compose exec -T etcd etcdctl endpoint health")
         .await;
     direct.unwrap();
-    for host in ["etcd", address.trim()] {
+    for host in ["etcd", address] {
         assert_eq!(
             from_an_application(engine, host, 2379, "GET /version").await,
             "",
