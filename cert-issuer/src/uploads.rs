@@ -175,10 +175,10 @@ fn opened(object: &Object, keys: &[OpeningKey]) -> Result<Opened, String> {
         true => name.clone(),
         false => format!("{name}{AUTHORITIES}"),
     };
-    let pem = spec.ca_certificates.as_deref();
+    let (pem, crl) = (spec.ca_certificates.as_deref(), spec.ca_crl.as_deref());
     Ok(Opened {
         certificate: certificate(spec, &key, &name, keys)?,
-        authorities: pem.map(|pem| Resource::new(&make::ca_secret(&authorities, pem))),
+        authorities: pem.map(|pem| Resource::new(&make::ca_secret(&authorities, pem, crl))),
     })
 }
 

@@ -440,9 +440,9 @@ fn bundles(authority: &Authority, federated: &Federated) -> Vec<Resource> {
     let all = [(authority.trust_domain(), own.clone())];
     let all = all.iter().chain(&others);
     let each = all.clone();
-    let each = each.map(|(domain, pem)| make::ca_secret(&bundle_name(domain), pem));
+    let each = each.map(|(domain, pem)| make::ca_secret(&bundle_name(domain), pem, None));
     let peers = match others.is_empty() {
-        true => make::ca_secret(ROOT_CA, &own),
+        true => make::ca_secret(ROOT_CA, &own, None),
         false => make::spiffe_secret(ROOT_CA, all.map(|(domain, pem)| (domain.as_str(), &**pem))),
     };
     let secrets = each.chain([peers]).collect::<Vec<_>>();

@@ -70,6 +70,30 @@ fn put(object: &Arc<Object>) -> Event {
 }
 
 #[test]
+fn lists_of_what_was_revoked_go_with_the_authorities() {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let by = rcgen::CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2020, 1, 1),
+        next_update: rcgen::date_time_ymd(2090, 1, 1),
+        crl_number: 1_u64.into(),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&by).unwrap().pem().unwrap();
+    let mut secrets = Secrets::default();
+    let spec = json!({"caCertificates": by.pem(), "caCrl": list});
+    secrets.put(object("shop/web", spec), &[]);
+    let served = &served(&secrets, "shop")["shop/web-cacert"];
+    let served: Value = serde_json::from_str(served).unwrap();
+    let context = ["validation_context", "validationContext"].map(|key| &served[key]);
+    let context = context.into_iter().find(|it| it.is_object()).unwrap();
+    assert!(context["crl"].to_string().contains("X509 CRL"), "{served}");
+}
+
+#[test]
 fn authorities_of_that_very_name_prevail() {
     let authority = |pem: &str| json!({"caCertificates": pem});
     let (one, other) = (pair().certificate, pair().certificate);

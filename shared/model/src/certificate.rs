@@ -2,6 +2,7 @@
 //!
 //! *Invariant:* no error quotes a key or what might be one.
 
+pub(crate) mod revocation;
 #[cfg(test)]
 mod tests;
 

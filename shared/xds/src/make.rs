@@ -300,10 +300,12 @@ pub fn generic_secret(name: &str, text: &str) -> tls::Secret {
     }
 }
 
-/// A bundle of certificates that peers are verified against, in PEM.
-pub fn ca_secret(name: &str, bundle: &str) -> tls::Secret {
+/// A bundle of certificates that peers are verified against, and what their authorities have revoked, in PEM. With a `crl`, Envoy
+/// wants one of every authority that leads to a peer.
+pub fn ca_secret(name: &str, bundle: &str, crl: Option<&str>) -> tls::Secret {
     let context = tls::CertificateValidationContext {
         trusted_ca: Some(inline(bundle)),
+        crl: crl.map(inline),
         ..Default::default()
     };
     tls::Secret {

@@ -2,6 +2,7 @@
 //! may have them.
 
 mod clients;
+mod revoked;
 
 use std::net::SocketAddr;
 

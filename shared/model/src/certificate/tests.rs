@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use rcgen::{CertificateParams, CertifiedIssuer, DnType, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -13,21 +16,31 @@ macro_rules! data {
     };
 }
 
+fn checked_spec(spec: &Value) -> Spec {
+    check(object(spec), Options::default())
+        .unwrap()
+        .resource
+        .spec
+}
+
 /// What a spec is refused with, or what is warned about.
 fn checked(spec: &Value) -> Result<Vec<String>, Vec<String>> {
+    match check(object(spec), Options::default()) {
+        Ok(checked) => Ok(checked.warnings),
+        Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
+    }
+}
+
+fn object(spec: &Value) -> Object {
     let metadata = Metadata {
         name: "cert".into(),
         namespace: "shop".into(),
         ..Metadata::default()
     };
-    let object = Object {
+    Object {
         kind: Kind::TlsSecret,
         metadata,
         spec: spec.clone(),
-    };
-    match check(object, Options::default()) {
-        Ok(checked) => Ok(checked.warnings),
-        Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
     }
 }
 
@@ -194,4 +207,95 @@ proptest! {
             drop(private_key(&text));
         }
     }
+}
+
+/// An authority, and a list of nothing by it until a day of 2090 or 2020.
+fn authority(name: &str, usages: &[KeyUsagePurpose]) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = usages.to_vec();
+    params.distinguished_name.push(DnType::CommonName, name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn list(by: &CertifiedIssuer<'static, KeyPair>, until: i32) -> String {
+    let params = CertificateRevocationListParams {
+        this_update: date_time_ymd(2019, 1, 1),
+        next_update: date_time_ymd(until, 1, 1),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(by).unwrap().pem().unwrap()
+}
+
+#[test]
+fn lists_of_what_was_revoked_belong_to_the_authorities() {
+    let both = [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let (one, other) = (authority("one", &both), authority("other", &both));
+    let namesake = authority("one", &both);
+    let spec =
+        |lists: &str, authorities: &str| json!({"caCertificates": authorities, "caCrl": lists});
+    assert_eq!(checked(&spec(&list(&one, 2090), &one.pem())), Ok(vec![]));
+    let (pems, lists) = (
+        one.pem() + &other.pem(),
+        list(&one, 2090) + &list(&other, 2090),
+    );
+    assert_eq!(checked(&spec(&lists, &pems)), Ok(vec![]));
+
+    let warned = checked(&spec(&list(&other, 2090), &pems))
+        .unwrap()
+        .join("; ");
+    assert!(
+        warned.contains("caCrl") && warned.contains("has no list of \"CN=one\""),
+        "{warned}"
+    );
+    let Spec::TlsSecret(old) = checked_spec(&spec(&list(&one, 2020), &one.pem())) else {
+        panic!("it is one");
+    };
+    let remarks = old
+        .remarks("2021-01-01T00:00:00Z".parse().unwrap())
+        .join("; ");
+    assert!(
+        remarks.contains("spec.caCrl: the list of \"CN=one\" expired at 2020-01-01"),
+        "{remarks}"
+    );
+    assert_eq!(
+        old.remarks("2019-06-01T00:00:00Z".parse().unwrap()).len(),
+        1,
+        "the authority is younger"
+    );
+
+    let certifies = authority("one", &both[..1]);
+    for (lists, authorities, expected) in [
+        (
+            list(&other, 2090),
+            one.pem(),
+            "spec.caCrl: the list 1, of \"CN=other\", is signed by none",
+        ),
+        (
+            list(&namesake, 2090),
+            one.pem(),
+            "is signed by none of caCertificates",
+        ),
+        (list(&certifies, 2090), certifies.pem(), "has no cRLSign"),
+        (one.pem(), one.pem(), "may hold X509 CRL blocks only"),
+        (
+            list(&one, 2090).replace("MII", "MIA"),
+            one.pem(),
+            "spec.caCrl",
+        ),
+        (String::new(), one.pem(), "spec.caCrl"),
+    ] {
+        let errors = checked(&spec(&lists, &authorities)).unwrap_err().join("; ");
+        assert!(errors.contains(expected), "{expected}: {errors}");
+    }
+    let errors = checked(&json!({"caCrl": list(&one, 2090)}))
+        .unwrap_err()
+        .join("; ");
+    assert!(
+        errors.contains("spec.caCrl: needs caCertificates"),
+        "{errors}"
+    );
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::certificate;
+use crate::certificate::{self, revocation};
 
 /// A certificate with its key, for servers of Gateways and for DestinationRules that name it in `credentialName`; or
 /// authorities that their peers are verified with; or both.
@@ -20,6 +20,9 @@ pub struct TlsSecret {
     pub private_key: Option<PrivateKeyPem>,
     /// The authorities in PEM that peers are verified with: in MUTUAL the clients, in a DestinationRule the servers.
     pub ca_certificates: Option<String>,
+    /// What those authorities have revoked: a revocation list of each of them, in PEM. A peer is refused when it is on one, and
+    /// when an authority of its has none here, or none that is still valid.
+    pub ca_crl: Option<String>,
     /// The key, sealed for the certificate issuer, who alone can open it. It is written by the API; keep it as it is to keep the
     /// key.
     pub sealed_private_key: Option<SealedPrivateKey>,
@@ -99,12 +102,17 @@ impl TlsSecret {
         let fields = fields
             .into_iter()
             .filter_map(|(path, text)| Some((path, text.as_deref()?)));
+        let lists = self.ca_crl.as_deref().zip(self.ca_certificates.as_deref());
+        let lists = lists.and_then(|(lists, by)| revocation::lists(lists, by).ok());
+        let lists = lists.map(|lists| lists.remarks(now)).unwrap_or_default();
+        let lists = lists.into_iter().map(|it| format!("spec.caCrl: {it}"));
         fields
             .flat_map(|(path, text)| {
                 let certificates = certificate::certificates(text).unwrap_or_default();
                 let remarks = certificate::remarks(&certificates, now).into_iter();
                 remarks.map(move |remark| format!("{path}: {remark}"))
             })
+            .chain(lists)
             .collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Rules of `TlsSecret`. None of them quotes a value.
 
 use super::{Findings, Path};
-use crate::certificate::{self, Facts};
+use crate::certificate::{self, Facts, revocation};
 use crate::spec::TlsSecret;
 
 pub(super) fn validate(spec: &TlsSecret, path: &Path, findings: &mut Findings) {
@@ -22,6 +22,7 @@ pub(super) fn validate(spec: &TlsSecret, path: &Path, findings: &mut Findings) {
         &path.at("caCertificates"),
         findings,
     );
+    revoked(spec, &path.at("caCrl"), findings);
     if let Some(at) = certificate::broken_chain(&own) {
         let next = at + 1;
         let text = format!(
@@ -48,6 +49,28 @@ pub(super) fn validate(spec: &TlsSecret, path: &Path, findings: &mut Findings) {
             "is not the one that the stored key belongs to; give its privateKey with it",
         ),
         (None, None) => {}
+    }
+}
+
+fn revoked(spec: &TlsSecret, path: &Path, findings: &mut Findings) {
+    let Some(lists) = &spec.ca_crl else { return };
+    let Some(authorities) = &spec.ca_certificates else {
+        findings.error(
+            path,
+            "needs caCertificates, because it says what those have revoked",
+        );
+        return;
+    };
+    match revocation::lists(lists, authorities) {
+        Err(rule) => findings.error(path, rule),
+        Ok(lists) => {
+            for authority in lists.without {
+                let text = format!(
+                    "has no list of {authority:?}, so every peer of this authority is refused; add its list, which may be empty"
+                );
+                findings.warn(path, text);
+            }
+        }
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) fn full() -> Snapshot {
             Resource::new(&make::endpoints("a", &[("127.0.0.1", 1)])),
             Resource::new(&make::http_listener("l", "127.0.0.1", 1, make::rds("r"))),
             Resource::new(&make::routes("r", vec![make::route("/", "a")])),
-            Resource::new(&make::ca_secret("s", "PEM")),
+            Resource::new(&make::ca_secret("s", "PEM", None)),
         ],
     );
     for (ty, json) in [

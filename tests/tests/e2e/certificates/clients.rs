@@ -54,6 +54,10 @@ impl Authority {
     pub(super) fn pem(&self) -> String {
         self.0.pem()
     }
+
+    pub(super) fn key(&self) -> String {
+        self.0.key().serialize_pem()
+    }
 }
 
 impl Pair {

@@ -73,7 +73,7 @@ impl Authority {
                     &own.chain,
                     &own.key,
                 )),
-                Resource::new(&make::ca_secret(compile::AUTHORITIES, &self.0.pem())),
+                Resource::new(&make::ca_secret(compile::AUTHORITIES, &self.0.pem(), None)),
             ],
         )
     }
