@@ -214,7 +214,8 @@ pub async fn credentials(run: &Run, directory: &Path, store: Store<'_>) -> Resul
         args.extend(flags(&[("--file", file)]));
         let name = format!("credential-{service}");
         let log = run.path(&format!("{name}.log"));
-        let process = Process::start(&name, &binaries::built("cert-issuer")?, &args, &log)?;
+        let program = binaries::built("cert-issuer")?;
+        let process = Process::start_in(&name, &program, &args, &run.environment, &log)?;
         process.succeeds(PATIENCE).await?;
     }
     Ok(())

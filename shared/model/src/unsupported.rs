@@ -7,7 +7,6 @@ use crate::Kind;
 /// Patterns of paths: `*` is any name, `[]` any index.
 fn patterns(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::ServiceEntry => &["subjectAltNames"],
         Kind::VirtualService => &[
             "http.[].fault.delay.exponentialDelay",
             "http.[].fault.abort.http2Error",

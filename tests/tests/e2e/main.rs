@@ -17,6 +17,7 @@ mod etcd;
 mod etcd_tls;
 mod explicit;
 mod faults;
+mod federation;
 mod gradual;
 mod harness;
 mod health;

@@ -116,7 +116,7 @@ impl Identity {
         self.dir.join(name).display().to_string()
     }
 
-    fn flags(&self) -> Vec<String> {
+    pub(crate) fn flags(&self) -> Vec<String> {
         let chain = self.path("chain.pem");
         let flags = [
             "-cert",
@@ -131,7 +131,7 @@ impl Identity {
 }
 
 /// What comes back over TLS for a request; the error holds what `openssl` said.
-async fn over_tls(server: &Server, flags: &[String]) -> Result<String> {
+pub(crate) async fn over_tls(server: &Server, flags: &[String]) -> Result<String> {
     let request = b"GET / HTTP/1.1\r\nhost: orders\r\nconnection: close\r\n\r\n";
     let text = openssl(server, flags, request).await?;
     ensure!(text.contains("HTTP/1.1 200"), "no answer:\n{text}");
@@ -140,14 +140,14 @@ async fn over_tls(server: &Server, flags: &[String]) -> Result<String> {
 
 /// That the server ends the handshake with an alert. Nothing is sent: a server that closes with bytes unread resets the
 /// connection, and the alert may be lost with it.
-async fn refused(server: &Server, flags: &[String]) -> Result<()> {
+pub(crate) async fn refused(server: &Server, flags: &[String]) -> Result<()> {
     let text = openssl(server, flags, b"").await?;
     ensure!(text.contains("alert"), "no alert:\n{text}");
     Ok(())
 }
 
 /// What `openssl` says of a connection until the server closes it.
-async fn openssl(server: &Server, flags: &[String], request: &[u8]) -> Result<String> {
+pub(crate) async fn openssl(server: &Server, flags: &[String], request: &[u8]) -> Result<String> {
     let mut openssl = Command::new("openssl")
         .args([
             "s_client",
