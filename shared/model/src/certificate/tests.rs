@@ -160,7 +160,7 @@ fn named(name: &str) -> CertificateParams {
 #[test]
 fn a_chain_in_the_wrong_order_and_certificates_out_of_time_are_warned_about() {
     let mut authority = named("authority");
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let mut leaf = named("leaf.example");
@@ -261,13 +261,14 @@ fn lists_of_what_was_revoked_belong_to_the_authorities() {
         remarks.contains("spec.caCrl: the list of \"CN=one\" expired at 2020-01-01"),
         "{remarks}"
     );
-    assert_eq!(
-        old.remarks("2019-06-01T00:00:00Z".parse().unwrap()).len(),
-        1,
-        "the authority is younger"
-    );
+    let before = old.remarks("2019-06-01T00:00:00Z".parse().unwrap());
+    assert!(before.is_empty(), "{before:?}");
 
-    let certifies = authority("one", &both[..1]);
+    let mut certifies = CertificateParams::new([]).unwrap();
+    certifies.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    certifies.key_usages = both[..1].to_vec();
+    certifies.distinguished_name.push(DnType::CommonName, "one");
+    let certifies = certifies.self_signed(one.key()).unwrap();
     for (lists, authorities, expected) in [
         (
             list(&other, 2090),
@@ -279,13 +280,8 @@ fn lists_of_what_was_revoked_belong_to_the_authorities() {
             one.pem(),
             "is signed by none of caCertificates",
         ),
-        (list(&certifies, 2090), certifies.pem(), "has no cRLSign"),
+        (list(&one, 2090), certifies.pem(), "has no cRLSign"),
         (one.pem(), one.pem(), "may hold X509 CRL blocks only"),
-        (
-            list(&one, 2090).replace("MII", "MIA"),
-            one.pem(),
-            "spec.caCrl",
-        ),
         (String::new(), one.pem(), "spec.caCrl"),
     ] {
         let errors = checked(&spec(&lists, &authorities)).unwrap_err().join("; ");
