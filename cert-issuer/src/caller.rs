@@ -1,6 +1,9 @@
-//! Who calls: a workload with its credential, or with a certificate of this issuer.
+//! Who calls: a workload with its credential.
 //!
-//! *Invariant:* nothing that a caller merely says makes it somebody.
+//! A certificate proves nothing here: it outlives the credential that it was got by, so who could renew it by itself could
+//! not be stopped (decision 030).
+//!
+//! *Invariant:* nothing that a caller merely says makes it somebody, and nothing does once its credential is revoked.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +12,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
 use metrics::counter;
 use model::{Credential, CredentialRecord, Identity, TrustDomain};
 use mtls::Connection;
@@ -22,30 +24,15 @@ use xds::PeerIdentity;
 /// How long a request may wait until its credential is known.
 const HEARING: Duration = Duration::from_secs(2);
 
-/// A caller and how it proved who it is.
+/// A caller, by the credential it showed.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// Who it is.
     pub identity: Identity,
-    /// How that is known.
-    pub proof: Proof,
-}
-
-/// How a caller proved who it is.
-#[derive(Clone, Debug)]
-pub enum Proof {
-    /// By a credential that was made for a workload.
-    Credential {
-        /// The credential's hash.
-        hash: Arc<str>,
-        /// The workload.
-        workload: Arc<str>,
-    },
-    /// By a certificate, until it expires.
-    Certificate {
-        /// When that is.
-        not_after: Timestamp,
-    },
+    /// The credential's hash.
+    pub hash: Arc<str>,
+    /// The workload that the credential was made for.
+    pub workload: Arc<str>,
 }
 
 /// Decides who callers are.
@@ -74,14 +61,14 @@ impl Gate {
     }
 
     /// Whom a request is from. Before an unknown credential is refused the store is read: it may have been made a moment ago.
-    async fn known(&self, headers: &HeaderMap, connection: &Connection) -> Result<Caller, Status> {
-        let caller = self.caller(headers, connection);
+    async fn known(&self, headers: &HeaderMap) -> Result<Caller, Status> {
+        let caller = self.caller(headers);
         let header = headers.get(header::AUTHORIZATION);
         let given = header.and_then(|value| given(value.as_bytes()));
         match (caller, given) {
             (Err(status), Some(credential)) if status.code() == Code::Unauthenticated => {
                 self.hear_of(&credential.hash()).await;
-                self.caller(headers, connection)
+                self.caller(headers)
             }
             (caller, _) => caller,
         }
@@ -107,50 +94,47 @@ impl Gate {
         drop(tokio::time::timeout(HEARING, hear).await);
     }
 
-    /// Whom a request is from. A credential counts more than a certificate, which a proxy may still show after its
-    /// workload was given another account.
+    /// Whom a request is from.
     ///
     /// # Errors
     /// `UNAUTHENTICATED`, or `UNAVAILABLE` while credentials cannot be looked up.
     #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
-    pub fn caller(&self, headers: &HeaderMap, connection: &Connection) -> Result<Caller, Status> {
-        let mut given = headers.get_all(header::AUTHORIZATION).iter();
-        let caller = match (given.next(), given.next()) {
+    pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, Status> {
+        let mut shown = headers.get_all(header::AUTHORIZATION).iter();
+        let shown = match (shown.next(), shown.next()) {
+            (Some(one), None) => one,
             (None, _) => {
-                let (identity, not_after) = connection.certificate.clone().ok_or_else(|| {
-                    Status::unauthenticated(
-                        "show a credential (authorization: Bearer …) or a certificate of this issuer",
-                    )
-                })?;
-                let proof = Proof::Certificate { not_after };
-                Caller { identity, proof }
+                return Err(Status::unauthenticated(
+                    "show the workload's credential (authorization: Bearer …), which its bootstrap holds; \
+                     a certificate is not enough",
+                ));
             }
-            (Some(value), None) => self.by_credential(value.as_bytes())?,
             (Some(_), Some(_)) => {
                 return Err(Status::unauthenticated(
                     "there is more than one authorization header",
                 ));
             }
         };
+        let token = given(shown.as_bytes())
+            .ok_or_else(|| Status::unauthenticated("the credential has not the form of one"))?;
+        let hash = token.hash();
+        let record = self.record(&hash)?;
+        let caller = Caller {
+            identity: record.identity,
+            hash: hash.into(),
+            workload: record.workload.into(),
+        };
         self.still(&caller)?;
         Ok(caller)
     }
 
-    /// Whether a caller is still who it proved to be: its credential was not revoked, its certificate has not expired.
+    /// Whether a caller is still who it proved to be: its credential was not revoked.
     ///
     /// # Errors
     /// As [`Self::caller`].
     #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
     pub fn still(&self, caller: &Caller) -> Result<(), Status> {
-        match &caller.proof {
-            Proof::Certificate { not_after } if *not_after <= Timestamp::now() => {
-                return Err(Status::unauthenticated("the certificate has expired"));
-            }
-            Proof::Certificate { .. } => {}
-            Proof::Credential { hash, .. } => {
-                self.record(hash)?;
-            }
-        }
+        self.record(&caller.hash)?;
         if *caller.identity.trust_domain() != self.trust_domain {
             return Err(Status::unauthenticated(format!(
                 "{} is not of the trust domain {}",
@@ -158,21 +142,6 @@ impl Gate {
             )));
         }
         Ok(())
-    }
-
-    #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
-    fn by_credential(&self, header: &[u8]) -> Result<Caller, Status> {
-        let token = given(header)
-            .ok_or_else(|| Status::unauthenticated("the credential has not the form of one"))?;
-        let hash = token.hash();
-        let record = self.record(&hash)?;
-        Ok(Caller {
-            identity: record.identity,
-            proof: Proof::Credential {
-                hash: hash.into(),
-                workload: record.workload.into(),
-            },
-        })
     }
 
     #[allow(clippy::result_large_err, reason = "it is what the request ends with")]
@@ -236,7 +205,7 @@ pub(crate) async fn authenticate(
     let Some(connection) = request.extensions().get::<Connection>().cloned() else {
         return refused(&request, &Status::internal("the connection is not known"));
     };
-    match gate.known(request.headers(), &connection).await {
+    match gate.known(request.headers()).await {
         Ok(caller) => {
             let extensions = request.extensions_mut();
             extensions.insert(PeerIdentity(caller.identity.to_string().into()));

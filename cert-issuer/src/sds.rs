@@ -16,7 +16,7 @@ use xds::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use xds::session::{Event, Response};
 use xds::{Callbacks, Peer, Request, ResourceType, SnapshotSource, Snapshots, StreamInfo, Streams};
 
-use crate::caller::{Caller, Gate, Proof, refusal};
+use crate::caller::{Caller, Gate, refusal};
 use crate::federation::Federated;
 use crate::trace::Answers;
 use crate::workloads::{Ask, Workload, is_token};
@@ -75,8 +75,8 @@ pub fn allowed(
     denied(format!("{identity} may not have the secret of {id}"))
 }
 
-/// Whether a caller may speak for a node: its namespace must be the identity's, and its workload the one that a
-/// credential was made for. (Workloads that share an account can act for each other by certificate.)
+/// Whether a caller may speak for a node: its namespace must be the identity's, and its workload the one that the
+/// credential was made for.
 ///
 /// # Errors
 /// `PERMISSION_DENIED`, with the reason.
@@ -95,11 +95,10 @@ pub fn workload(node_id: &str, caller: &Caller) -> Result<Workload, Status> {
             caller.identity
         ));
     }
-    if let Proof::Credential { workload, .. } = &caller.proof
-        && **workload != *name
-    {
+    if *caller.workload != *name {
         return denied(format!(
-            "the credential was made for the workload {workload:?}, not for node {node_id:?}"
+            "the credential was made for the workload {:?}, not for node {node_id:?}",
+            caller.workload
         ));
     }
     Ok(Workload {
@@ -243,12 +242,7 @@ pub(crate) async fn expel(
     streams: Streams,
     mut credentials: watch::Receiver<Option<store::Entries>>,
 ) {
-    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(5));
-    loop {
-        tokio::select! {
-            changed = credentials.changed() => if changed.is_err() { return },
-            _ = ticks.tick() => {}
-        }
+    while credentials.changed().await.is_ok() {
         for open in streams.list() {
             let Some(caller) = open.stream.peer.extensions.get::<Caller>() else {
                 continue;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use model::Identity;
 use ring::rand::SystemRandom;
+use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::NoServerSessionStorage;
 use telemetry::Check;
 use tokio::sync::watch;
 use tracing::warn;
@@ -25,8 +25,6 @@ use crate::sds::renewal;
 enum TlsError {
     #[error("the issuer's own certificate cannot be signed")]
     Sign(#[from] AuthorityError),
-    #[error("the TLS library takes no client verifier")]
-    Verifier(#[from] rustls::server::VerifierBuilderError),
     #[error("the TLS library does not take the certificate")]
     Tls(#[from] rustls::Error),
 }
@@ -87,18 +85,11 @@ impl Own {
         let mut chain = svid.chain;
         // For proxies whose bootstraps pin an older root.
         chain.extend(authority.lineage(now).cloned());
-        let mut roots = RootCertStore::empty();
-        for root in authority.bundle() {
-            roots.add(root.clone())?;
-        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
-            .allow_unauthenticated()
-            .build()?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(verifier)
+            .with_no_client_auth()
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -10,23 +10,12 @@ fn identity() -> Identity {
     "spiffe://td/ns/shop/sa/orders".parse().unwrap()
 }
 
-fn caller(proof: Proof) -> Caller {
+fn caller() -> Caller {
     Caller {
         identity: identity(),
-        proof,
-    }
-}
-
-fn credential() -> Caller {
-    caller(Proof::Credential {
         hash: "h".into(),
         workload: "orders-v1".into(),
-    })
-}
-
-fn certificate() -> Caller {
-    let not_after = Timestamp::MAX;
-    caller(Proof::Certificate { not_after })
+    }
 }
 
 #[test]
@@ -73,28 +62,18 @@ fn a_caller_may_have_its_own_secrets_only() {
 #[test]
 fn a_node_is_of_the_callers_namespace_and_of_the_credentials_workload() {
     for id in ["sidecar~shop~orders-v1", "gateway~shop~orders-v1"] {
-        let named = workload(id, &credential()).unwrap();
+        let named = workload(id, &caller()).unwrap();
         assert_eq!((named.identity, &*named.node), (identity(), id));
     }
-    workload("sidecar~shop~orders-v2", &certificate()).unwrap();
-    for (id, caller, why) in [
-        ("sidecar~other~orders-v1", credential(), "another namespace"),
-        (
-            "sidecar~other~orders-v1",
-            certificate(),
-            "another namespace",
-        ),
-        (
-            "sidecar~shop~orders-v2",
-            credential(),
-            "made for the workload",
-        ),
-        ("shop~orders-v1", credential(), "is not sidecar~"),
-        ("router~shop~orders-v1", credential(), "is not sidecar~"),
-        ("sidecar~shop~orders-v1~x", credential(), "is not sidecar~"),
-        ("", credential(), "is not sidecar~"),
+    for (id, why) in [
+        ("sidecar~other~orders-v1", "another namespace"),
+        ("sidecar~shop~orders-v2", "made for the workload"),
+        ("shop~orders-v1", "is not sidecar~"),
+        ("router~shop~orders-v1", "is not sidecar~"),
+        ("sidecar~shop~orders-v1~x", "is not sidecar~"),
+        ("", "is not sidecar~"),
     ] {
-        let status = workload(id, &caller).unwrap_err();
+        let status = workload(id, &caller()).unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied);
         assert!(status.message().contains(why), "{id}: {}", status.message());
     }
