@@ -22,6 +22,15 @@ pub struct Config {
     /// in the clear: only where the port is published to loopback alone, as by `docker run -p 127.0.0.1:8080:8080`
     #[arg(long, env = "WEFT_INSECURE_PUBLISHED_ON_LOOPBACK_ONLY")]
     pub insecure_published_on_loopback_only: bool,
+    /// The names by which clients may call while callers are not authenticated, beside IP addresses, localhost and
+    /// config-api.<system namespace>: any other may be of a web page that has its name resolve to this address
+    #[arg(
+        long,
+        env = "WEFT_ALLOWED_HOSTS",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub allowed_hosts: Vec<String>,
     /// The address by which other replicas of config-api reach this one; the one it listens on if absent
     #[arg(long, env = "WEFT_ADVERTISE")]
     pub advertise: Option<SocketAddr>,
@@ -87,6 +96,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             insecure_published_on_loopback_only: false,
+            allowed_hosts: Vec::new(),
             advertise: None,
             instance: None,
             root_namespace: "istio-system".into(),

@@ -10,9 +10,11 @@ mod gate;
 mod guard;
 mod oidc;
 mod peer;
+mod site;
 mod tokens;
 
 use store::Author;
+use telemetry::trace::{Carried, Context};
 
 use crate::access::{self, Act, Rights, Role};
 use crate::http::status::Result;
@@ -21,6 +23,7 @@ pub(crate) use gate::{Followers, Gate};
 pub(crate) use guard::{Guard, guard};
 pub use oidc::Signature;
 pub(crate) use peer::{CALLER, FORWARDED, PROOF, Proof};
+pub(crate) use site::Sites;
 pub(crate) use tokens::Subject;
 
 /// Everybody, where nobody is authenticated.
@@ -53,6 +56,16 @@ impl Caller {
             who: self.who.clone(),
             verb: verb.to_owned(),
             ..Author::default()
+        }
+    }
+
+    /// The author of a write in the trace of the request that is being answered.
+    pub(crate) fn traced(&self, verb: &str) -> Author {
+        let carried = Carried::of(&Context::current());
+        Author {
+            traceparent: carried.traceparent,
+            tracestate: carried.tracestate,
+            ..self.author(verb)
         }
     }
 

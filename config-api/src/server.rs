@@ -30,7 +30,7 @@ use crate::http::mesh::{self, Reach};
 use crate::http::serve::{Heads, serve};
 use crate::http::status::Status;
 use crate::http::tls::{self, Wire};
-use crate::identity::{Followers, Gate, Guard, PROOF, Proof};
+use crate::identity::{Followers, Gate, Guard, PROOF, Proof, Sites};
 use crate::liveness::{self, Freeze, Peers};
 use crate::pushers::{self, Pushers, Transport};
 use crate::view::{self, View};
@@ -231,6 +231,7 @@ impl Server {
         let proof = Proof::default();
         let guard = Guard {
             gate: Arc::new(gate),
+            sites: Arc::new(Sites::new(&config)),
             needs: Arc::new(access::routes()),
             peers: peers.clone(),
         };

@@ -15,7 +15,7 @@ use store::Member;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Caller, Gate};
+use super::{Caller, Gate, Sites};
 use crate::access::{self, Act, Needs, Table, What};
 use crate::http::limits::REQUEST_ID;
 use crate::http::serve::Connection;
@@ -25,6 +25,7 @@ use crate::http::status::{Result, Status};
 #[derive(Clone)]
 pub(crate) struct Guard {
     pub(crate) gate: Arc<Gate>,
+    pub(crate) sites: Arc<Sites>,
     pub(crate) needs: Arc<Table>,
     pub(crate) peers: watch::Receiver<Vec<Member>>,
 }
@@ -38,7 +39,11 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
         return next.run(Request::from_parts(parts, body)).await;
     }
     let peers = guard.peers.borrow().clone();
-    let caller = match guard.gate.caller(&parts, &peers).await {
+    let caller = match guard.sites.check(&parts) {
+        Ok(()) => guard.gate.caller(&parts, &peers).await,
+        Err(status) => Err(status),
+    };
+    let caller = match caller {
         Ok(caller) => caller,
         Err(status) => {
             let response = status.into_response();

@@ -46,6 +46,56 @@ async fn on_loopback_it_is_open_and_says_so() {
     assert_eq!(api.code("alice", Method::GET, VS).await, 200);
 }
 
+/// What a browser sends for `fetch(url, {method: "POST", mode: "no-cors", body: new Blob([…])})`, and what it asks under a
+/// name that a page had resolve to loopback.
+#[tokio::test]
+async fn a_web_page_can_do_nothing_where_it_is_open() {
+    let api = Api::start().await;
+    let before = api.everything().await;
+    let policy = virtual_service("a", "b").to_string();
+    for (path, body) in [
+        ("/v1/apply", policy.as_str()),
+        ("/v1/ca", "{}"),
+        (VS, &policy),
+    ] {
+        for header in [
+            ("origin", "https://evil.example"),
+            ("sec-fetch-site", "cross-site"),
+        ] {
+            let request = api.request(Method::POST, path).body(body.to_owned());
+            let (code, status) = answer(request.header(header.0, header.1)).await;
+            assert_eq!(code, 403, "{path} {header:?}: {status}");
+            let message = status["message"].as_str().unwrap();
+            assert!(message.contains("another site"), "{message}");
+        }
+    }
+    let rebound = |path: &str, method| {
+        api.request(method, path)
+            .header("host", "evil.example:8080")
+    };
+    for (path, method) in [
+        ("/v1/apply", Method::POST),
+        ("/v1/namespaces/shop/workloads/a/bootstrap", Method::POST),
+        (VS, Method::GET),
+        ("/metrics", Method::GET),
+    ] {
+        let (code, status) = answer(rebound(path, method)).await;
+        assert_eq!(code, 403, "{path}: {status}");
+        let message = status["message"].as_str().unwrap();
+        assert!(
+            message.contains("--allowed-hosts evil.example"),
+            "{message}"
+        );
+    }
+    assert_eq!(api.everything().await, before);
+    // The same without a page behind it is what curl sends.
+    let request = api.request(Method::POST, "/v1/apply").body(policy);
+    assert_eq!(
+        answer(request.header("host", "localhost:8080")).await.0,
+        200
+    );
+}
+
 #[tokio::test]
 async fn who_is_not_known_is_told_how_to_be() {
     let keys = Keyring::new();
