@@ -11,7 +11,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use model::{Revision, TrustDomain};
 use ring::rand::SystemRandom;
-use store::{Area, Entry, Expect, Fence, Vault, VaultError, VaultOp, until_answered};
+use store::{Area, Author, Entry, Expect, Fence, Vault, VaultError, VaultOp, until_answered};
 use telemetry::Check;
 use telemetry::trace::{self, Context, FutureExt};
 use tokio::sync::watch;
@@ -216,8 +216,10 @@ impl Ca {
     async fn advance(&self, fence: &Fence, seen: Acknowledged) -> Result<bool, CaError> {
         let now = Timestamp::now();
         let stored = self.load().await;
+        let step;
         let (authority, expect, cx) = match stored {
             Err(CaError::Absent) => {
+                step = "create";
                 info!(trust_domain = %self.trust_domain, "creating the certificate authority");
                 let new = Authority::create(&self.trust_domain, &self.policy, now, &self.random)?;
                 let cx = requests::rotation("create", &Context::new());
@@ -225,16 +227,17 @@ impl Ca {
             }
             Err(error) => return Err(error),
             Ok((authority, at)) => {
-                let Some(step) = authority.due(&self.policy, now, seen) else {
+                let Some(due) = authority.due(&self.policy, now, seen) else {
                     return self.show(&authority, fence).await;
                 };
-                info!(?step, "rotating the certificate authority");
-                let cx = requests::rotation(step.name(), &Context::new());
-                let next = authority.take(&step, &self.policy, now, &self.random)?;
+                step = due.name();
+                info!(step = ?due, "rotating the certificate authority");
+                let cx = requests::rotation(step, &Context::new());
+                let next = authority.take(&due, &self.policy, now, &self.random)?;
                 (next, Expect::At(at), cx)
             }
         };
-        let stored = self.store(&authority, expect, Some(fence));
+        let stored = self.store(&authority, expect, Some(fence), step, "as is due");
         let stored = stored.with_context(cx.clone()).await;
         stored.inspect_err(|error| trace::failed(&cx, error))?;
         Ok(true)
@@ -247,7 +250,8 @@ impl Ca {
     pub async fn force(&self, step: &Step) -> Result<Authority, CaError> {
         let (authority, at) = self.load().await?;
         let next = authority.take(step, &self.policy, Timestamp::now(), &self.random)?;
-        self.store(&next, Expect::At(at), None).await?;
+        self.store(&next, Expect::At(at), None, step.name(), "cert-issuer ca")
+            .await?;
         Ok(next)
     }
 
@@ -259,7 +263,8 @@ impl Ca {
         let entry = self.read().await?;
         let outdated = self.keys.is_outdated(&path(), &entry.value)?;
         let authority = self.decode(&entry)?;
-        self.store(&authority, Expect::At(entry.revision), None)
+        let at = Expect::At(entry.revision);
+        self.store(&authority, at, None, "reencrypt", "cert-issuer reencrypt")
             .await?;
         Ok(outdated)
     }
@@ -294,9 +299,19 @@ impl Ca {
         authority: &Authority,
         expect: Expect,
         fence: Option<&Fence>,
+        step: &str,
+        verb: &str,
     ) -> Result<(), CaError> {
         let ops = self.ops(authority, expect).await?;
-        self.vault.write(Area::Ca, ops, fence).await?;
+        let author = Author {
+            who: "cert-issuer".into(),
+            verb: verb.into(),
+            ..Author::default()
+        };
+        let deeds = vec![requests::deed(step, expect)];
+        (self.vault)
+            .write_recorded(Area::Ca, ops, fence, author, deeds)
+            .await?;
         Ok(())
     }
 

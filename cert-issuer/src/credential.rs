@@ -11,7 +11,7 @@ use clap::Args;
 use jiff::Timestamp;
 use model::{CREDENTIAL_BYTES, Credential, CredentialRecord, Identity, TrustDomain};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use store::{Area, Expect, Vault, VaultOp};
+use store::{Area, Author, Deed, Expect, Vault, VaultOp};
 use zeroize::Zeroizing;
 
 /// The flags of the command.
@@ -80,7 +80,21 @@ pub async fn make(flags: &CredentialFlags, vault: &impl Vault) -> anyhow::Result
         value: record.to_bytes(),
         expect: Expect::Absent,
     };
-    vault.write(Area::Tokens, vec![put], None).await?;
+    let made = Deed {
+        kind: "Credential".into(),
+        namespace: flags.namespace.clone(),
+        name: format!("{account}/{}", &credential.hash()[..16]),
+        before: None,
+        after: true,
+    };
+    let author = Author {
+        who: "cert-issuer".into(),
+        verb: format!("cert-issuer credential {account}"),
+        ..Author::default()
+    };
+    vault
+        .write_recorded(Area::Tokens, vec![put], None, author, vec![made])
+        .await?;
     tracing::info!(%path, %identity, "made a credential");
     Ok(())
 }

@@ -7,9 +7,9 @@ mod orphans;
 use http::StatusCode;
 use jiff::Timestamp;
 use model::spec::WorkloadEntry;
-use model::{Credential, CredentialRecord, Identity, Object};
+use model::{Credential, CredentialRecord, Identity, Object, Revision};
 use serde_json::{Value, json};
-use store::{Area, Expect, VaultError, VaultOp};
+use store::{Area, Author, Deed, Expect, VaultError, VaultOp};
 use zeroize::Zeroizing;
 
 use crate::app::App;
@@ -83,22 +83,35 @@ pub(crate) fn make(identity: Identity, workload: &Object) -> (Credential, Creden
     (credential, record)
 }
 
-/// Makes a credential valid.
+/// What the change record of a write to a credential says. `before`: the revision it was made at, if it is revoked.
+fn deed(path: &str, namespace: &str, workload: &str, before: Option<Revision>) -> Deed {
+    Deed {
+        kind: "Credential".into(),
+        namespace: namespace.into(),
+        name: format!("{workload}/{}", path.get(..ID).unwrap_or(path)),
+        before,
+        after: before.is_none(),
+    }
+}
+
+/// Makes a credential valid; the record of who did is in the same transaction.
 pub(crate) async fn store(
     app: &App,
     credential: &Credential,
     record: &CredentialRecord,
+    author: Author,
 ) -> Result<()> {
+    let namespace = record.identity.namespace();
+    let made = deed(&credential.hash(), namespace, &record.workload, None);
     let put = VaultOp::Put {
         path: credential.hash(),
         value: record.to_bytes(),
         expect: Expect::Absent,
     };
-    match app.vault.write(Area::Tokens, vec![put], None).await {
-        // Of 256 random bits there is no other: it is this one, written by an attempt whose answer was lost.
-        Ok(_) | Err(VaultError::Conflict { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    (app.vault)
+        .write_recorded(Area::Tokens, vec![put], None, author, vec![made])
+        .await?;
+    Ok(())
 }
 
 /// Refuses another credential for a workload that has as many as one may have.
@@ -124,7 +137,7 @@ pub(crate) async fn room(app: &App, namespace: &str, workload: &str) -> Result<(
 /// A stored credential.
 pub(crate) struct Held {
     path: String,
-    revision: model::Revision,
+    revision: Revision,
     record: CredentialRecord,
 }
 
@@ -160,21 +173,31 @@ pub(crate) async fn of(app: &App, namespace: &str, workload: &str) -> Result<Vec
     Ok(held)
 }
 
-/// Revokes credentials. What somebody else revoked meanwhile is revoked.
-pub(crate) async fn revoke(app: &App, held: &[Held]) -> Result<()> {
-    for some in held.chunks(AT_ONCE) {
+/// Revokes credentials; the record of who did is in the same transaction. What somebody else revoked meanwhile is revoked.
+pub(crate) async fn revoke(app: &App, held: &[Held], author: &Author) -> Result<()> {
+    let write = |some: &[Held]| {
         let delete = |one: &Held| VaultOp::Delete {
             path: one.path.clone(),
             expect: one.revision,
         };
-        let all = some.iter().map(delete).collect();
-        match app.vault.write(Area::Tokens, all, None).await {
+        let deed = |one: &Held| {
+            let (namespace, workload) = (one.record.identity.namespace(), &one.record.workload);
+            deed(&one.path, namespace, workload, Some(one.revision))
+        };
+        let (ops, deeds) = (
+            some.iter().map(delete).collect(),
+            some.iter().map(deed).collect(),
+        );
+        (app.vault).write_recorded(Area::Tokens, ops, None, author.clone(), deeds)
+    };
+    for some in held.chunks(AT_ONCE) {
+        match write(some).await {
             Ok(_) => continue,
             Err(VaultError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        for one in some {
-            match app.vault.write(Area::Tokens, vec![delete(one)], None).await {
+        for one in some.chunks(1) {
+            match write(one).await {
                 // Nobody writes a credential a second time.
                 Ok(_) | Err(VaultError::Conflict { actual: None, .. }) => {}
                 Err(error) => return Err(error.into()),

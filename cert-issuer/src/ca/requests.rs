@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use model::{AuthorityOutcome, AuthorityRequest, AuthorityStep, Revision};
 use serde_json::{Value, json};
-use store::{Area, Entries, Expect, Fence, VaultOp};
+use store::{Area, Author, Deed, Entries, Expect, Fence, VaultOp};
 use telemetry::trace::{self, Carried, Context, FutureExt, KeyValue, SpanKind};
 use tracing::{info, warn};
 
@@ -31,6 +31,7 @@ impl Ca {
                 path: path.to_string(),
                 expect: entry.revision,
             };
+            let mut record = None;
             let ops = match AuthorityRequest::from_bytes(&entry.value) {
                 Err(error) => {
                     warn!(%error, path = format!("ca/{path}"), "no request; deleted");
@@ -45,7 +46,16 @@ impl Ca {
                 Ok(request) => {
                     let cx = rotation(step(&request.step).name(), &cause(&request));
                     let fulfilled = self.fulfil(&request, now).with_context(cx.clone());
-                    let (outcome, mut ops) = fulfilled.await?;
+                    let (outcome, mut ops, at) = fulfilled.await?;
+                    if outcome == AuthorityOutcome::Done {
+                        let author = Author {
+                            who: request.who.clone(),
+                            verb: "POST /v1/ca".into(),
+                            traceparent: request.traceparent.clone(),
+                            tracestate: request.tracestate.clone(),
+                        };
+                        record = Some((author, deed(&request.step.to_string(), Expect::At(at))));
+                    }
                     if let AuthorityOutcome::Refused(why) = &outcome {
                         trace::failed(&cx, why);
                     }
@@ -61,25 +71,32 @@ impl Ca {
                     ops
                 }
             };
-            self.vault.write(Area::Ca, ops, Some(fence)).await?;
+            match record {
+                Some((author, deed)) => {
+                    (self.vault)
+                        .write_recorded(Area::Ca, ops, Some(fence), author, vec![deed])
+                        .await?
+                }
+                None => self.vault.write(Area::Ca, ops, Some(fence)).await?,
+            };
             return Ok(true);
         }
         Ok(false)
     }
 
-    /// What comes of a request, and what is to be written for it.
+    /// What comes of a request, what is to be written for it, and over what was written when.
     async fn fulfil(
         &self,
         request: &AuthorityRequest,
         now: Timestamp,
-    ) -> Result<(AuthorityOutcome, Vec<VaultOp>), CaError> {
+    ) -> Result<(AuthorityOutcome, Vec<VaultOp>, Revision), CaError> {
         let (authority, at) = self.load().await?;
         let step = step(&request.step);
         match authority.take(&step, &self.policy, now, &self.random) {
             Ok(next) => {
                 info!(?step, who = request.who, "as an operator asks");
                 let ops = self.ops(&next, Expect::At(at)).await?;
-                Ok((AuthorityOutcome::Done, ops))
+                Ok((AuthorityOutcome::Done, ops, at))
             }
             Err(error) => {
                 let why = chain(&error);
@@ -89,9 +106,23 @@ impl Ca {
                     why,
                     "an operator's request is refused"
                 );
-                Ok((AuthorityOutcome::Refused(why), Vec::new()))
+                Ok((AuthorityOutcome::Refused(why), Vec::new(), at))
             }
         }
+    }
+}
+
+/// What the change record of a step says.
+pub(super) fn deed(step: &str, expect: Expect) -> Deed {
+    Deed {
+        kind: "CertificateAuthority".into(),
+        namespace: String::new(),
+        name: step.into(),
+        before: match expect {
+            Expect::Absent => None,
+            Expect::At(at) => Some(at),
+        },
+        after: true,
     }
 }
 

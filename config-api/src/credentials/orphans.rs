@@ -18,11 +18,12 @@ use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use model::spec::WorkloadEntry;
 use model::{CredentialRecord, Key, Kind, Object, Revision};
-use store::{Area, Entries, Entry, Vault, VaultError, VaultOp};
+use store::{Area, Author, Entries, Entry, Vault, VaultError, VaultOp};
 use telemetry::Check;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::liveness::SERVICE;
 use crate::view::View;
 
 /// How long to wait after the store did not take a revocation.
@@ -72,7 +73,20 @@ async fn revoke(vault: &dyn Vault, orphan: &Orphan) -> Result<(), VaultError> {
     let path = orphan.path.to_string();
     let expect = orphan.revision;
     let delete = VaultOp::Delete { path, expect };
-    match vault.write(Area::Tokens, vec![delete], None).await {
+    let author = Author {
+        who: SERVICE.into(),
+        verb: format!("revoke: {}", orphan.why),
+        ..Author::default()
+    };
+    let workload = &orphan.workload;
+    let deed = super::deed(
+        &orphan.path,
+        &workload.namespace,
+        &workload.name,
+        Some(expect),
+    );
+    let write = vault.write_recorded(Area::Tokens, vec![delete], None, author, vec![deed]);
+    match write.await {
         Ok(_) => {
             let id = &orphan.path[..orphan.path.len().min(super::ID)];
             info!(id, workload = %orphan.workload, why = orphan.why, "a credential was revoked");

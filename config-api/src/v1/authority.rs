@@ -17,8 +17,7 @@ use model::{AuthorityOutcome, AuthorityRequest, AuthorityStep, FederatedBundle, 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{Area, Expect, VaultError, VaultOp};
-use telemetry::trace::{Carried, Context};
+use store::{Area, Deed, Expect, VaultError, VaultOp};
 
 use crate::app::App;
 use crate::http::body;
@@ -78,14 +77,22 @@ pub(super) async fn ask(
     let accept = Accept::of(&headers, &[])?;
     let bytes = body::read(&headers, request.into_body(), app.config.max_body_bytes).await?;
     let wanted: Wanted = body::parse("request", &headers, &bytes)?;
-    let carried = Carried::of(&Context::current());
+    let author = caller.traced("POST /v1/ca");
     let request = AuthorityRequest {
         step: wanted.step()?,
         who: caller.who,
         made: Timestamp::now(),
-        traceparent: carried.traceparent,
-        tracestate: carried.tracestate,
+        traceparent: author.traceparent.clone(),
+        tracestate: author.tracestate.clone(),
         outcome: None,
+    };
+    // The request is deleted once it is answered; who made it stays on record.
+    let asked = Deed {
+        kind: "AuthorityRequest".into(),
+        namespace: String::new(),
+        name: request.step.to_string(),
+        before: None,
+        after: true,
     };
     // Nobody would take it up.
     shown(&app).await?;
@@ -95,11 +102,9 @@ pub(super) async fn ask(
         value: request.to_bytes(),
         expect: Expect::Absent,
     };
-    match app.vault.write(Area::Ca, vec![put], None).await {
-        // It is our own: the name is random.
-        Ok(_) | Err(VaultError::Conflict { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
+    (app.vault)
+        .write_recorded(Area::Ca, vec![put], None, author, vec![asked])
+        .await?;
     let outcome = tokio::time::timeout(PATIENCE, outcome(&app, &path)).await;
     let in_time = outcome.is_ok();
     withdraw(&app, &path, in_time).await?;

@@ -8,6 +8,7 @@ mod config;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -20,6 +21,7 @@ use crate::http::negotiate::Accept;
 use crate::http::query::{Params, invalid};
 use crate::http::status::{Result, Status};
 use crate::http::warning;
+use crate::identity::Caller;
 use config::{Identified, Place};
 
 /// Where a pusher listens when none has registered yet.
@@ -31,6 +33,7 @@ const USUAL_ISSUER: &str = "127.0.0.1:18010";
 /// `POST …/bootstrap`, and `GET` where a bootstrap holds no credential.
 pub(super) async fn bootstrap(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Path((namespace, name)): Path<(String, String)>,
     params: Params,
     method: Method,
@@ -82,7 +85,8 @@ pub(super) async fn bootstrap(
         let bundle = credentials::bundle(&app).await?;
         credentials::room(&app, &key.namespace, &key.name).await?;
         let (credential, record) = credentials::make(identity, &workload);
-        credentials::store(&app, &credential, &record).await?;
+        let author = caller.traced(&format!("POST {}/{}/bootstrap", key.namespace, key.name));
+        credentials::store(&app, &credential, &record, author).await?;
         let identified = Identified {
             credential: &credential,
             bundle: &bundle,

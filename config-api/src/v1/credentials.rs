@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
@@ -14,6 +15,7 @@ use crate::app::App;
 use crate::credentials::{self, Held};
 use crate::http::negotiate::Accept;
 use crate::http::status::{Result, Status};
+use crate::identity::Caller;
 
 /// `GET`: those that are valid, oldest first.
 pub(super) async fn list(
@@ -31,17 +33,19 @@ pub(super) async fn list(
 /// `DELETE`: revokes all.
 pub(super) async fn revoke_all(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Path((namespace, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let accept = Accept::of(&headers, &[])?;
     let held = held(&app, &namespace, &name).await?;
-    revoke(&app, accept, &held).await
+    revoke(&app, &caller, accept, &held).await
 }
 
 /// `DELETE …/{id}`: revokes one.
 pub(super) async fn revoke_one(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     Path((namespace, name, id)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response> {
@@ -55,7 +59,7 @@ pub(super) async fn revoke_one(
         );
         return Err(Status::new(StatusCode::NOT_FOUND, "NotFound", message));
     }
-    revoke(&app, accept, &held).await
+    revoke(&app, &caller, accept, &held).await
 }
 
 /// The credentials of a workload. Those of one that is gone can be seen and revoked as long as there are any.
@@ -68,8 +72,8 @@ async fn held(app: &App, namespace: &str, name: &str) -> Result<Vec<Held>> {
     Ok(held)
 }
 
-async fn revoke(app: &App, accept: Accept, held: &[Held]) -> Result<Response> {
-    credentials::revoke(app, held).await?;
+async fn revoke(app: &App, caller: &Caller, accept: Accept, held: &[Held]) -> Result<Response> {
+    credentials::revoke(app, held, &caller.traced("revoke credentials")).await?;
     let ids: Vec<&str> = held.iter().map(Held::id).collect();
     Ok(accept.respond(StatusCode::OK, &json!({"revoked": ids})))
 }

@@ -130,7 +130,9 @@ async fn answer(
 fn visible(mut record: ChangeRecord, caller: &Caller, key: Option<&Key>) -> Option<ChangeRecord> {
     (record.edits).retain(|e| key.is_none_or(|k| *k == e.key) && caller.sees(&e.key.namespace));
     record.liveness.retain(|turn| caller.sees(&turn.namespace));
-    let anything = !record.edits.is_empty() || !record.liveness.is_empty();
+    (record.deeds).retain(|deed| key.is_none() && caller.sees(&deed.namespace));
+    let anything =
+        !record.edits.is_empty() || !record.liveness.is_empty() || !record.deeds.is_empty();
     (anything || caller.sees_all()).then_some(record)
 }
 
@@ -146,10 +148,18 @@ fn change(record: &ChangeRecord) -> Value {
             })
         })
         .collect();
+    let deeds = record.deeds.iter().map(|deed| {
+        json!({
+            "kind": deed.kind, "namespace": deed.namespace, "name": deed.name,
+            "before": deed.before.map(|at| at.to_string()),
+            "after": deed.after.then(|| record.revision.to_string()),
+        })
+    });
+    let deeds: Vec<Value> = deeds.collect();
     json!({
         "id": record.id, "revision": record.revision.to_string(), "time": record.time, "who": record.author.who,
         "verb": record.author.verb, "traceparent": record.author.traceparent, "edits": edits,
-        "liveness": record.liveness,
+        "liveness": record.liveness, "deeds": deeds,
     })
 }
 

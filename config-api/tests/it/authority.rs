@@ -99,7 +99,22 @@ async fn the_authority_is_shown_and_asked() {
         ]
     );
     assert!(asked.iter().all(|request| request.who == "anonymous"));
-    // Nothing is left behind.
+    // Nothing is left behind, except who asked.
+    let (_, history) = api.get("/v1/history").await;
+    let named = history["changes"].as_array().unwrap().iter();
+    let named: Vec<_> = named
+        .map(|change| {
+            (
+                &change["who"],
+                &change["deeds"][0]["kind"],
+                &change["deeds"][0]["name"],
+            )
+        })
+        .collect();
+    let (who, kind) = (json!("anonymous"), json!("AuthorityRequest"));
+    let steps = ["revokeRoot root-0", "rotateRoot", "rotateIssuing"].map(Value::from);
+    let expected: Vec<_> = steps.iter().map(|step| (&who, &kind, step)).collect();
+    assert_eq!(named, expected);
     let left = api.store.read_all(Area::Ca).await.unwrap();
     assert_eq!(
         left.keys().map(|path| &**path).collect::<Vec<_>>(),

@@ -152,6 +152,45 @@ async fn a_bootstrap_holds_a_new_credential_that_is_stored_as_a_hash() {
     }
 }
 
+/// Who made a credential, and who revoked it, is in the history before the answer.
+#[tokio::test]
+async fn who_makes_and_revokes_credentials_is_on_record() {
+    let (api, _) = mesh(&json!({"address": "127.0.1.1"})).await;
+    let newest = async || {
+        let (code, history) = api.get("/v1/history?limit=1").await;
+        assert_eq!(code, 200, "{history}");
+        history["changes"][0].clone()
+    };
+    let hash = credential(&bootstrap(&api).await).hash();
+    let name = format!("web-1/{}", &hash[..16]);
+    let made = newest().await;
+    let at = made["revision"].clone();
+    let (who, verb) = (&made["who"], &made["verb"]);
+    assert_eq!(
+        (who, verb),
+        (&json!("anonymous"), &json!("POST shop/web-1/bootstrap"))
+    );
+    let deed = |before: &Value, after: &Value| json!([{"kind": "Credential", "namespace": "shop", "name": name, "before": before, "after": after}]);
+    assert_eq!(made["deeds"], deed(&Value::Null, &at));
+    assert!(!made.to_string().contains(&hash));
+
+    let path = format!("{CREDENTIALS}/{}", &hash[..16]);
+    assert_eq!(api.delete(&path).await.0, 200);
+    let revoked = newest().await;
+    assert_eq!(revoked["verb"], "revoke credentials");
+    assert_eq!(revoked["deeds"], deed(&at, &Value::Null));
+
+    // A workload that goes takes its credentials with it, and that is on record, too.
+    bootstrap(&api).await;
+    let made = newest().await["revision"].clone();
+    assert_eq!(api.delete(&format!("{WORKLOADS}/web-1")).await.0, 200);
+    until_revoked(&api).await;
+    let orphan = newest().await;
+    assert_eq!(orphan["who"], "config-api");
+    assert_eq!(orphan["deeds"][0]["before"], made);
+    assert_eq!(orphan["deeds"][0]["after"], Value::Null);
+}
+
 #[tokio::test]
 async fn a_bootstrap_names_the_pushers_that_live_and_then_where_any_is_found() {
     let api =

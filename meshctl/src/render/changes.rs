@@ -59,7 +59,20 @@ pub(crate) fn history(answer: &Value, style: Style) -> String {
                 String::new(),
             )
         });
-        for (index, (done, resource, generation)) in edits.chain(turns).enumerate() {
+        let deeds = items(&change["deeds"]).iter().map(|deed| {
+            let done = match (deed["before"].is_null(), deed["after"].is_null()) {
+                (true, _) => "created",
+                (false, false) => "configured",
+                (false, true) => "deleted",
+            };
+            let what = match text(&deed["namespace"]).as_str() {
+                "" => format!("{} {}", text(&deed["kind"]), text(&deed["name"])),
+                _ => name(deed),
+            };
+            (done, what, String::new())
+        });
+        let rest = turns.chain(deeds);
+        for (index, (done, resource, generation)) in edits.chain(rest).enumerate() {
             let once = |field: &str| {
                 if index == 0 {
                     text(&change[field])

@@ -38,6 +38,16 @@ pub enum AuthorityStep {
     RevokeRoot(String),
 }
 
+impl std::fmt::Display for AuthorityStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::RotateIssuing => f.write_str("rotateIssuing"),
+            Self::RotateRoot => f.write_str("rotateRoot"),
+            Self::RevokeRoot(name) => write!(f, "revokeRoot {name}"),
+        }
+    }
+}
+
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::keys::{Layout, Place};
 use crate::kv::KeyValue;
-use crate::{Author, ChangeRecord, Edit, Phase, Plan, Prior, Rollout, Turn, Undecodable};
+use crate::{Author, ChangeRecord, Deed, Edit, Phase, Plan, Prior, Rollout, Turn, Undecodable};
 
 /// A resource as it is in etcd.
 #[derive(Serialize, Deserialize)]
@@ -36,6 +36,8 @@ struct StoredRecord {
     edits: Vec<StoredEdit>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     liveness: Vec<Turn>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    deeds: Vec<Deed>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -113,6 +115,7 @@ pub(crate) fn encode_record(record: &ChangeRecord) -> Vec<u8> {
         .liveness
         .iter()
         .map(|turn| format!("liveness {}/{}", turn.namespace, turn.name));
+    let deeds = (record.deeds.iter()).map(|it| format!("{} {}/{}", it.kind, it.namespace, it.name));
     let edits = record.edits.iter().map(|edit| StoredEdit {
         kind: edit.key.kind.name().into(),
         group: edit.key.kind.group().into(),
@@ -124,9 +127,10 @@ pub(crate) fn encode_record(record: &ChangeRecord) -> Vec<u8> {
     let stored = StoredRecord {
         time: record.time.clone(),
         author: record.author.clone(),
-        keys: keys.chain(turns).collect(),
+        keys: keys.chain(turns).chain(deeds).collect(),
         edits: edits.collect(),
         liveness: record.liveness.clone(),
+        deeds: record.deeds.clone(),
     };
     serde_json::to_vec(&stored).expect("JSON values and strings always serialize")
 }
@@ -163,6 +167,7 @@ pub(crate) fn decode_record(id: Uuid, kv: &KeyValue) -> Result<ChangeRecord, Und
         author: stored.author,
         edits: edits.collect::<Result<_, _>>().map_err(undecodable)?,
         liveness: stored.liveness,
+        deeds: stored.deeds,
     })
 }
 

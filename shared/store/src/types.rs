@@ -92,6 +92,26 @@ pub struct ChangeRecord {
     pub edits: Vec<Edit>,
     /// Which workloads turned: recorded as down, or as up again.
     pub liveness: Vec<Turn>,
+    /// What was done to what is no resource.
+    pub deeds: Vec<Deed>,
+}
+
+/// Something done to what is no resource, in a change record: a credential made or revoked, a step of the certificate
+/// authority. It never says what the value is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deed {
+    /// To what: `Credential`, `CertificateAuthority`, `AuthorityRequest`.
+    pub kind: String,
+    /// Its namespace; empty if it is of the whole mesh.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Which one, or what was done to it.
+    pub name: String,
+    /// The revision of its last write before; `None` for a creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Revision>,
+    /// Whether it is there after.
+    pub after: bool,
 }
 
 /// A workload's turn of liveness, in a change record.

@@ -11,11 +11,12 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
 use imbl::OrdMap;
 use model::Revision;
+use uuid::Uuid;
 
 use crate::keyspace::{Keyspace, too_large};
 use crate::kv::{KeyValue, Kv, Outcome, Txn, Write};
 use crate::leader::Held;
-use crate::{Error, Expect, Result};
+use crate::{Author, ChangeRecord, Deed, Error, Expect, Result, codec};
 
 /// Where values lie. Paths in one area are its owner's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,6 +152,19 @@ pub trait Vault: Send + Sync + 'static {
         fence: Option<&'a Fence>,
     ) -> BoxFuture<'a, Result<Revision, VaultError>>;
 
+    /// [`Self::write`], and in the same transaction the change record of who did what.
+    ///
+    /// # Errors
+    /// Those of [`Self::write`].
+    fn write_recorded<'a>(
+        &'a self,
+        area: Area,
+        ops: Vec<VaultOp>,
+        fence: Option<&'a Fence>,
+        author: Author,
+        deeds: Vec<Deed>,
+    ) -> BoxFuture<'a, Result<Revision, VaultError>>;
+
     /// Waits for an office until it is free, and holds it under a lease of `ttl`, kept alive.
     ///
     /// # Errors
@@ -203,7 +217,27 @@ impl<K: Kv> Vault for Keyspace<K> {
         ops: Vec<VaultOp>,
         fence: Option<&'a Fence>,
     ) -> BoxFuture<'a, Result<Revision, VaultError>> {
-        self.write_opaque(area, ops, fence).boxed()
+        self.write_opaque(area, ops, fence, None).boxed()
+    }
+
+    fn write_recorded<'a>(
+        &'a self,
+        area: Area,
+        ops: Vec<VaultOp>,
+        fence: Option<&'a Fence>,
+        author: Author,
+        deeds: Vec<Deed>,
+    ) -> BoxFuture<'a, Result<Revision, VaultError>> {
+        let record = ChangeRecord {
+            id: Uuid::now_v7(),
+            revision: Revision::default(),
+            time: jiff::Timestamp::now().to_string(),
+            author,
+            edits: Vec::new(),
+            liveness: Vec::new(),
+            deeds,
+        };
+        self.write_opaque(area, ops, fence, Some(record)).boxed()
     }
 
     fn campaign<'a>(
@@ -226,6 +260,7 @@ impl<K: Kv> Keyspace<K> {
         area: Area,
         ops: Vec<VaultOp>,
         fence: Option<&Fence>,
+        record: Option<ChangeRecord>,
     ) -> Result<Revision, VaultError> {
         let limits = self.kv.limits();
         let mut txn = Txn::default();
@@ -255,12 +290,26 @@ impl<K: Kv> Keyspace<K> {
         if let Some(fence) = fence {
             txn.expect.push((fence.key.clone(), fence.revision));
         }
+        if let Some(record) = &record {
+            let (key, value) = (self.layout.record(record.id), codec::encode_record(record));
+            bytes += 3 * key.len() + value.len();
+            txn.expect.push((key.clone(), 0));
+            txn.writes.push(Write::Put {
+                key,
+                value,
+                lease: None,
+            });
+        }
         too_large("operations", txn.expect.len(), limits.operations)?;
         too_large("bytes", bytes, limits.bytes)?;
         let actual = match self.retry(|| self.kv.txn(&txn)).await? {
             Outcome::Done(revision) => return Ok(Revision(revision)),
             Outcome::Refused(actual) => actual,
         };
+        // The record proves that an earlier attempt took effect, whose answer was lost.
+        if let Some(&written) = actual.last().filter(|&&at| record.is_some() && at != 0) {
+            return Ok(Revision(written));
+        }
         if let Some(fence) = fence
             && actual.get(paths.len()) != Some(&fence.revision)
         {

@@ -35,6 +35,10 @@ fn the_resources_of_one_transaction_stand_together() {
             "liveness": [{"namespace": "default", "name": "reviews-v1", "up": false}]},
         {"revision": "40", "time": "2026-11-20T00:00:00Z", "who": "ci", "verb": "DELETE virtualservices/default/old", "edits": [
             edit("old", json!({}), Value::Null)]},
+        {"revision": "39", "time": "2026-11-19T00:00:00Z", "who": "ann", "verb": "revoke credentials", "edits": [], "deeds": [
+            {"kind": "Credential", "namespace": "shop", "name": "orders-v1/0123456789abcdef", "before": "12", "after": null}]},
+        {"revision": "38", "time": "2026-11-19T00:00:00Z", "who": "ann", "verb": "POST /v1/ca", "edits": [], "deeds": [
+            {"kind": "CertificateAuthority", "namespace": "", "name": "rotateRoot", "before": "7", "after": "38"}]},
     ]});
     insta::assert_snapshot!(history(&answer, PLAIN));
 }

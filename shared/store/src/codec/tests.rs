@@ -118,6 +118,13 @@ proptest! {
             author: Author { who: "w".into(), verb: "v".into(), ..Author::default() },
             edits: vec![Edit { key: object.key(), before: Some(expected.clone()), after: Some(expected) }],
             liveness: vec![Turn { namespace: "n".into(), name: "w".into(), up: false }],
+            deeds: vec![crate::Deed {
+                kind: "Credential".into(),
+                namespace: "shop".into(),
+                name: "orders/abc".into(),
+                before: Some(Revision(3)),
+                after: false,
+            }],
         };
         let stored = at("changes/x", encode_record(&record));
         let mut expected = record.clone();

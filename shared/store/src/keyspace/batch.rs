@@ -123,6 +123,7 @@ impl Batch {
             author,
             edits: Vec::new(),
             liveness: Vec::new(),
+            deeds: Vec::new(),
         };
         let mut txn = Txn::default();
         let mut rollouts = Vec::new();

@@ -75,7 +75,7 @@ macro_rules! contract_suite {
             rollouts: a_rollout_is_seen_with_its_change, of_two_who_move_a_rollout_one_does;
             membership: members_come_and_go, a_member_registers_other_addresses, a_member_that_falls_silent_expires, a_lost_lease_is_renewed,
                 nobody_leaves_because_the_store_is_away;
-            vaults: a_value_is_written_once_replaced_and_deleted, values_are_written_all_or_none, areas_are_apart,
+            vaults: a_recorded_write_says_who_did_it, a_value_is_written_once_replaced_and_deleted, values_are_written_all_or_none, areas_are_apart,
                 a_follower_sees_every_later_set, a_follower_catches_up_after_a_cut;
             offices: an_office_has_one_holder, of_many_candidates_one_wins, who_lost_the_office_writes_nothing,
                 a_holder_that_is_cut_off_loses_the_office, an_office_lasts_while_it_is_held;

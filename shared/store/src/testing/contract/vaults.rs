@@ -5,7 +5,7 @@
 use futures::stream::BoxStream;
 
 use super::*;
-use crate::{Area, Entries, Error, Limits, VaultError, VaultOp};
+use crate::{Area, Deed, Entries, Error, Limits, VaultError, VaultOp};
 
 fn put(path: &str, value: &str, expect: Expect) -> VaultOp {
     VaultOp::Put {
@@ -31,6 +31,50 @@ async fn next_set(sets: &mut BoxStream<'static, Entries>) -> Vec<(String, String
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     let owned = |(a, b): &(&str, &str)| ((*a).to_owned(), (*b).to_owned());
     pairs.iter().map(owned).collect()
+}
+
+/// What is no resource is on record like the rest, in the transaction that wrote it, and without its value.
+pub async fn a_recorded_write_says_who_did_it(rig: &dyn Rig) {
+    let (store, vault) = (rig.store(), rig.vault());
+    let author = |verb: &str| Author {
+        who: "ann".into(),
+        verb: verb.into(),
+        ..Author::default()
+    };
+    let deed = |before, after| Deed {
+        kind: "Credential".into(),
+        namespace: "shop".into(),
+        name: "orders".into(),
+        before,
+        after,
+    };
+    let create = || vec![put("abc", "hidden", Expect::Absent)];
+    let write =
+        |ops, verb, deed| vault.write_recorded(Area::Tokens, ops, None, author(verb), vec![deed]);
+    let made = write(create(), "make", deed(None, true)).await.unwrap();
+    let again = write(create(), "again", deed(None, true)).await;
+    assert!(
+        matches!(&again, Err(VaultError::Conflict { path, actual }) if path == "abc" && *actual == Some(made)),
+        "{again:?}"
+    );
+    let delete = vec![VaultOp::Delete {
+        path: "abc".into(),
+        expect: made,
+    }];
+    let revoked = write(delete, "revoke", deed(Some(made), false));
+    let revoked = revoked.await.unwrap();
+    let records = store.history(None, None, 0).await.unwrap();
+    let said: Vec<_> = records
+        .iter()
+        .map(|record| (record.revision, record.author.clone(), record.deeds.clone()))
+        .collect();
+    let expected = [
+        (revoked, author("revoke"), vec![deed(Some(made), false)]),
+        (made, author("make"), vec![deed(None, true)]),
+    ];
+    assert_eq!(said, expected);
+    assert!(records.iter().all(|record| record.edits.is_empty()));
+    assert!(!format!("{records:?}").contains("hidden"));
 }
 
 pub async fn a_value_is_written_once_replaced_and_deleted(rig: &dyn Rig) {
