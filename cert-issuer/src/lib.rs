@@ -27,7 +27,7 @@ pub mod workloads;
 pub mod x509;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use issuer_api::v1::issuer_server::IssuerServer;
@@ -243,21 +243,17 @@ pub async fn run<S: Store + Vault>(
         sds::expel(gate.clone(), streams.clone(), credentials),
     );
 
-    let replicas = watch_replicas(&mut tasks, store.clone());
+    let (replicas, cut) = watch_replicas(&mut tasks, store.clone());
+    let overlap = policy.overlap.unsigned_abs();
+    let own = Arc::new(replicas::Own::new(streams.clone(), cut, overlap));
     let (publish, said) = watch::channel(None);
     tasks.spawn_until_shutdown(
         "acknowledged",
-        replicas::say(current.clone(), streams.clone(), publish),
+        replicas::say(current.clone(), own.clone(), publish),
     );
     let seen = {
-        let (streams, instance) = (streams.clone(), instance.clone());
-        move || {
-            replicas::together(
-                sds::acknowledged(&streams),
-                &instance,
-                replicas.borrow().as_deref(),
-            )
-        }
+        let instance = instance.clone();
+        move || replicas::together(own.acknowledged(), &instance, replicas.borrow().as_deref())
     };
     tasks.spawn(
         "leader",
@@ -376,17 +372,26 @@ fn federation<S: Store + Vault>(
     }
 }
 
-/// Follows the live replicas.
-fn watch_replicas(tasks: &mut Tasks, store: Arc<impl Store>) -> replicas::Replicas {
-    let (publish, replicas) = watch::channel(None);
+/// Follows the live replicas, and when proxies were last cut off from one.
+fn watch_replicas(
+    tasks: &mut Tasks,
+    store: Arc<impl Store>,
+) -> (replicas::Replicas, watch::Receiver<Instant>) {
+    let (publish, replicas) = watch::channel(None::<Vec<Member>>);
+    let (cuts, cut) = watch::channel(Instant::now());
     tasks.spawn_until_shutdown("members", async move {
         let follow = || store.members(SERVICE);
         let mut sets = until_answered("watch the issuer's replicas", follow).await;
         while let Some(set) = sets.next().await {
+            // First when, then who: nobody may see the set without the replica and take its proxies for gone.
+            let left = |before: &Vec<Member>| replicas::left(before, &set);
+            if publish.borrow().as_ref().is_some_and(left) {
+                cuts.send_replace(Instant::now());
+            }
             publish.send_replace(Some(set));
         }
     });
-    replicas
+    (replicas, cut)
 }
 
 /// Is a member while the service runs.

@@ -47,6 +47,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    telemetry::forbid_core_dumps()?;
     let flags = Flags::parse();
     // Only fails if there is one already, which would do.
     drop(rustls::crypto::ring::default_provider().install_default());

@@ -2,13 +2,15 @@
 //! shown; whoever leads puts it together.
 //!
 //! *Invariant:* a replica of which nothing is known, because it has just started or has not heard of the root, is not taken
-//! to have acknowledged anything; one whose membership ended has no proxies.
+//! to have acknowledged anything; the proxies of one whose membership ended have time to come to another before it is said that
+//! there are none.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use store::Member;
 use tokio::sync::watch;
@@ -24,6 +26,48 @@ const ACKNOWLEDGED: &str = "acknowledged";
 
 /// How often it looks: at most one write in this time.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// How long proxies may take to come back after their replica went: Envoy tries again after 30 s at most, twice is sure.
+const RETURN: Duration = Duration::from_secs(60);
+
+/// What the proxies of this replica have acknowledged, and until when that says nothing.
+pub(crate) struct Own {
+    streams: Streams,
+    /// When proxies were last cut off: this replica started, or another went.
+    cut: watch::Receiver<Instant>,
+    grace: Duration,
+}
+
+impl Own {
+    /// `overlap`: how long a new root is shown at least. Nobody who shows roots for less waits longer for proxies.
+    pub(crate) fn new(streams: Streams, cut: watch::Receiver<Instant>, overlap: Duration) -> Self {
+        let grace = RETURN.min(overlap);
+        Self {
+            streams,
+            cut,
+            grace,
+        }
+    }
+
+    pub(crate) fn acknowledged(&self) -> Acknowledged {
+        let age = self.cut.borrow().elapsed();
+        settled(sds::acknowledged(&self.streams), age, self.grace)
+    }
+}
+
+/// What was acknowledged, as far as it can be said so soon: those who have not come back yet are missing.
+fn settled(acknowledged: Acknowledged, age: Duration, grace: Duration) -> Acknowledged {
+    match age < grace {
+        true => Acknowledged::Unknown,
+        false => acknowledged,
+    }
+}
+
+/// Whether a replica that was there is not any more.
+pub(crate) fn left(before: &[Member], now: &[Member]) -> bool {
+    let stays = |member: &Member| now.iter().any(|it| it.instance == member.instance);
+    !before.iter().all(stays)
+}
 
 /// The live replicas; `None` until they were read.
 pub(crate) type Replicas = watch::Receiver<Option<Vec<Member>>>;
@@ -72,15 +116,10 @@ pub(crate) fn with(
 }
 
 /// Publishes what is to be said, for ever.
-pub(crate) async fn say(
-    mut current: Current,
-    streams: Streams,
-    publish: watch::Sender<Option<u64>>,
-) {
+pub(crate) async fn say(mut current: Current, own: Arc<Own>, publish: watch::Sender<Option<u64>>) {
     loop {
         let authority = current.borrow_and_update().clone();
-        let own = || sds::acknowledged(&streams);
-        let news = authority.and_then(|authority| said(own(), &authority));
+        let news = authority.and_then(|authority| said(own.acknowledged(), &authority));
         publish.send_if_modified(|before| {
             let changed = *before != news;
             *before = news;

@@ -42,6 +42,23 @@ fn everybody_has_acknowledged_what_the_slowest_has() {
 }
 
 #[test]
+fn nothing_is_known_until_proxies_had_time_to_come_back() {
+    use Acknowledged::{Nobody, Sequence, Unknown};
+    let (grace, second) = (Duration::from_secs(60), Duration::from_secs(1));
+    for own in [Nobody, Sequence(7)] {
+        assert_eq!(settled(own, Duration::ZERO, grace), Unknown);
+        assert_eq!(settled(own, grace - second, grace), Unknown);
+        assert_eq!(settled(own, grace, grace), own);
+    }
+    let (a, b) = (member("a", None), member("b", Some(1)));
+    let set = |members: &[&Member]| -> Vec<Member> { members.iter().copied().cloned().collect() };
+    assert!(left(&set(&[&a, &b]), &set(&[&b])));
+    assert!(left(&set(&[&a]), &set(&[&b])));
+    assert!(!left(&set(&[&a]), &set(&[&a, &b])));
+    assert!(!left(&[], &set(&[&a])));
+}
+
+#[test]
 fn a_replica_speaks_while_a_root_is_shown() {
     let (random, now) = (SystemRandom::new(), Timestamp::now());
     let policy = Policy::default();

@@ -1,13 +1,17 @@
 //! Replicas that share one authority, and what of it is in the store.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use cert_issuer::authority::Stage;
 use cert_issuer::authority::rotation::Step;
+use cert_issuer::ca::Ca;
 use jiff::{SignedDuration, Timestamp};
 use model::{AuthorityOutcome, AuthorityRequest, AuthorityStep};
 use store::testing::Etcd;
 use store::{Area, Expect, Member, Store, Vault, VaultOp};
 
-use crate::fixture::{Issuer, credential, until};
+use crate::fixture::{Issuer, KEYS, credential, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_that_start_together_share_one_authority() {
@@ -41,10 +45,10 @@ async fn no_key_and_no_credential_is_readable_in_the_store() {
     let store = etcd.store();
     let issuer = Issuer::start(&etcd, &[]).await;
     let token = credential(&store, "spiffe://td/ns/shop/sa/orders", "orders-v1").await;
-    let keys = cert_issuer::envelope::KeyList::parse(crate::fixture::KEYS).unwrap();
+    let keys = cert_issuer::envelope::KeyList::parse(KEYS).unwrap();
     let domain: model::TrustDomain = "td".parse().unwrap();
     let policy = cert_issuer::authority::Policy::default();
-    let ca = cert_issuer::ca::Ca::new(std::sync::Arc::new(store.clone()), keys, domain, policy);
+    let ca = Ca::new(Arc::new(store.clone()), keys, domain, policy);
     let (authority, _) = ca.load().await.unwrap();
     let mut canaries = vec![token.expose().as_bytes().to_vec()];
     let root = &authority.active_root().signer;
@@ -123,10 +127,10 @@ async fn a_root_waits_for_a_replica_of_which_nothing_is_known() {
         "--issuing-ttl=240h",
     ];
     let issuer = Issuer::start(&etcd, &flags).await;
-    let keys = cert_issuer::envelope::KeyList::parse(crate::fixture::KEYS).unwrap();
+    let keys = cert_issuer::envelope::KeyList::parse(KEYS).unwrap();
     let domain: model::TrustDomain = "td".parse().unwrap();
     let policy = cert_issuer::authority::Policy::default();
-    let ca = cert_issuer::ca::Ca::new(std::sync::Arc::new(store.clone()), keys, domain, policy);
+    let ca = Ca::new(Arc::new(store.clone()), keys, domain, policy);
     let mut member = Member {
         instance: "silent".into(),
         addresses: [("grpc".into(), "127.0.0.1:1".into())].into(),
@@ -169,6 +173,33 @@ async fn a_root_waits_for_a_replica_of_which_nothing_is_known() {
     })
     .await;
     issuer.stop().await;
+}
+
+/// An issuer that has just started has no streams; that is not to say that there are no proxies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_that_starts_gives_proxies_time_to_come_back() {
+    const OVERLAP: Duration = Duration::from_secs(15);
+    let etcd = Etcd::start().await;
+    let flags = ["--root-overlap=15s", "--root-patience=24h"];
+    let before = Issuer::start(&etcd, &flags).await;
+    let keys = cert_issuer::envelope::KeyList::parse(KEYS).unwrap();
+    let policy = cert_issuer::authority::Policy::default();
+    let vault = Arc::new(etcd.store());
+    let ca = Ca::new(vault, keys, "td".parse().unwrap(), policy);
+    let prepared = ca.force(&Step::PrepareRoot).await.unwrap();
+    before.stop().await;
+    let new = prepared.roots()[1].clone();
+    let stands = async || ca.load().await.unwrap().0.active_root().name == new.name;
+    assert!(!stands().await);
+    // Until it was shown long enough, the overlap itself holds it back.
+    let shown = || Timestamp::now().duration_since(new.since) >= OVERLAP.try_into().unwrap();
+    until("the overlap to pass", async || shown()).await;
+    let started = Instant::now();
+    let after = Issuer::start(&etcd, &flags).await;
+    until("the new root to be active", stands).await;
+    let took = started.elapsed();
+    assert!(took >= OVERLAP, "active after {took:?}");
+    after.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -237,6 +268,23 @@ async fn what_operators_ask_for_is_done_or_refused() {
     let path = ask(AuthorityStep::RevokeRoot(old), Timestamp::now(), None).await;
     assert_eq!(outcome(path).await, AuthorityOutcome::Done);
     assert_eq!(status().await["roots"].as_array().unwrap().len(), 1);
+    // Each step is on record with who asked for it, in the transaction that took it.
+    let records = store::Store::history(&store, None, None, 0).await.unwrap();
+    let named: Vec<_> = records
+        .iter()
+        .filter(|record| record.author.who == "ann")
+        .flat_map(|record| record.deeds.iter().map(move |deed| (record.revision, deed)))
+        .collect();
+    let names: Vec<&str> = named.iter().map(|(_, deed)| &*deed.name).collect();
+    let revoked = format!(
+        "revokeRoot {}",
+        before["roots"][0]["name"].as_str().unwrap()
+    );
+    assert_eq!(names, [&*revoked, "rotateRoot", "rotateIssuing"]);
+    for (at, deed) in named {
+        assert_eq!(deed.kind, "CertificateAuthority");
+        assert!(deed.before.is_some_and(|before| before < at) && deed.after);
+    }
 
     // An answer that nobody fetched is forgotten.
     let long_ago = Timestamp::now() - SignedDuration::from_hours(1);
