@@ -14,10 +14,12 @@ use model::spec::{AuthorizationPolicy, ExtensionProvider, JwtRule, Normalization
 use model::{Key, Spec};
 use xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 
+use crate::Role;
 use crate::class::Class;
 use crate::listener::Filter;
 use crate::part::{Part, Report};
 use crate::scope::Scope;
+use crate::translate::authz::Clients;
 use crate::translate::authz::ext_authz::{self, Provider};
 use crate::translate::{authz, jwt, names};
 use crate::unit::Reading;
@@ -60,8 +62,16 @@ pub(crate) fn normalization(view: &mut View<'_, '_>) -> NormalizationType {
 
 /// What these policies put before a workload of a class. Clusters that are asked and are no services of the mesh go to `part`.
 pub(crate) fn of(keys: &[Key], class: &Class, read: &mut Reading<'_>, part: &mut Part) -> Security {
-    let home = read.identities().and_then(|identities| identities.home());
+    let identities = read.identities();
+    let home = identities.as_ref().and_then(|it| it.home());
     let mut view = read.view();
+    let clients = match class.role {
+        Role::Gateway => Clients::Seen,
+        // Whoever is in the root namespace sets policy for the whole mesh already, so its gateways are believed.
+        Role::Sidecar => Clients::Told(
+            identities.map(|it| format!("{}/ns/{}/", it.trust_domain.id(), view.root_namespace())),
+        ),
+    };
     let (mut policies, mut authentications) = (Vec::new(), Vec::new());
     for key in keys {
         let Some(resource) = view.resource(key) else {
@@ -93,9 +103,9 @@ pub(crate) fn of(keys: &[Key], class: &Class, read: &mut Reading<'_>, part: &mut
         .iter()
         .flat_map(|(key, spec)| asked.jwt_rules(key, spec))
         .collect();
-    let mut http = ext_authz::http_filters(&policies, provider);
+    let mut http = ext_authz::http_filters(&policies, provider, &clients);
     http.extend(jwt::filter(&rules));
-    http.extend(authz::http_filters(&policies));
+    http.extend(authz::http_filters(&policies, &clients));
     let mut network = ext_authz::network_filters(&policies, provider);
     network.extend(authz::network_filters(&policies));
     Security { http, network }

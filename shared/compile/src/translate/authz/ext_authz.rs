@@ -20,7 +20,7 @@ use xds::pb::envoy::r#type::v3::HttpStatus;
 
 use super::matchers;
 use super::{
-    CUSTOM_NOTES, HTTP_FILTER, NETWORK_FILTER, Rules, headers as of_headers, http_filter,
+    CUSTOM_NOTES, Clients, HTTP_FILTER, NETWORK_FILTER, Rules, headers as of_headers, http_filter,
     is_custom, network_filter, rules,
 };
 use crate::listener::{self, Filter};
@@ -53,12 +53,18 @@ pub(crate) fn custom<'a, 'p>(
 pub(crate) fn http_filters(
     policies: &[Policy<'_>],
     provider: Option<Provider<'_>>,
+    clients: &Clients,
 ) -> Vec<HttpFilter> {
     let policies: Vec<_> = custom(policies).collect();
     if policies.is_empty() {
         return Vec::new();
     }
-    let rules = rules(&policies, AuthorizationAction::Custom, Protocol::Http);
+    let rules = rules(
+        &policies,
+        AuthorizationAction::Custom,
+        Protocol::Http,
+        clients,
+    );
     let headers_noted = of_headers::notes(policies.iter().copied(), CUSTOM_NOTES).into_iter();
     let Some((ask, provider)) = provider.and_then(|it| Some((http_services(it)?, it))) else {
         let deny = http_filter(Rules {
@@ -114,7 +120,12 @@ pub(crate) fn network_filters(
     if policies.is_empty() {
         return Vec::new();
     }
-    let rules = rules(&policies, AuthorizationAction::Custom, Protocol::Tcp);
+    let rules = rules(
+        &policies,
+        AuthorizationAction::Custom,
+        Protocol::Tcp,
+        &Clients::Seen,
+    );
     let grpc = provider.and_then(|it| Some((it.config.envoy_ext_authz_grpc.as_ref()?, it)));
     let Some((config, provider)) = grpc else {
         return vec![network_filter(Rules {

@@ -34,9 +34,23 @@ const DRY_RUN_DENY_PREFIX: &str = "istio_dry_run_deny_";
 const NOTES: &str = "weft.headers";
 const CUSTOM_NOTES: &str = "weft.headers.custom";
 
+/// How a proxy knows the address of the client that a request comes from.
+///
+/// Envoy takes the last entry of `x-forwarded-for` for it. At the edge Envoy has written that entry itself; beside a workload
+/// the peer has, and may have made it up.
+#[derive(Clone, Debug)]
+pub(crate) enum Clients {
+    /// The proxy is the edge: as Envoy says.
+    Seen,
+    /// The proxy is beside a workload: as peers say whose SPIFFE IDs begin with this, and for all others their own address.
+    Told(Option<String>),
+}
+
 /// Where a rule stands.
 #[derive(Clone, Copy)]
 struct At<'a> {
+    /// How the client's address is known.
+    clients: &'a Clients,
     /// The namespace of its policy.
     namespace: &'a str,
     /// Whose namespaces and service accounts it means.
@@ -53,27 +67,28 @@ struct Rules {
 }
 
 /// The HTTP filters of policies, `CUSTOM` ones apart.
-pub(crate) fn http_filters(policies: &[Policy<'_>]) -> Vec<HttpFilter> {
+pub(crate) fn http_filters(policies: &[Policy<'_>], clients: &Clients) -> Vec<HttpFilter> {
     let others = policies.iter().filter(|it| !is_custom(it));
     let notes = headers::notes(others, NOTES).into_iter();
-    let rules = steps(policies, Protocol::Http).into_iter();
+    let rules = steps(policies, Protocol::Http, clients).into_iter();
     notes.chain(rules.map(http_filter)).collect()
 }
 
 /// The network filters of policies, `CUSTOM` ones apart.
 pub(crate) fn network_filters(policies: &[Policy<'_>]) -> Vec<Filter> {
-    let rules = steps(policies, Protocol::Tcp).into_iter();
+    // A connection has no header.
+    let rules = steps(policies, Protocol::Tcp, &Clients::Seen).into_iter();
     rules.map(network_filter).collect()
 }
 
 /// The actions in the order in which they decide.
-fn steps(policies: &[Policy<'_>], protocol: Protocol) -> Vec<Rules> {
+fn steps(policies: &[Policy<'_>], protocol: Protocol, clients: &Clients) -> Vec<Rules> {
     let of = |action, dry_run| {
         let policies = policies.iter();
         let these: Vec<_> = policies
             .filter(|it| it.spec.action == action && it.dry_run == dry_run)
             .collect();
-        (!these.is_empty()).then(|| rules(&these, action, protocol))
+        (!these.is_empty()).then(|| rules(&these, action, protocol, clients))
     };
     let audit = Rules {
         enforced: None,
@@ -117,13 +132,19 @@ fn network_filter(rules: Rules) -> Filter {
 }
 
 /// The rules of policies of one action. No rule at all allows nothing, and denies nothing.
-fn rules(policies: &[&Policy<'_>], action: AuthorizationAction, protocol: Protocol) -> rbac::Rbac {
+fn rules(
+    policies: &[&Policy<'_>],
+    action: AuthorizationAction,
+    protocol: Protocol,
+    clients: &Clients,
+) -> rbac::Rbac {
     let leaning = Leaning::of(action);
     let mut translated = std::collections::HashMap::new();
     for policy in policies {
         for (index, rule) in policy.spec.rules.iter().enumerate() {
             if let Some(meaning) = Meaning::of(rule, leaning, protocol) {
                 let at = At {
+                    clients,
                     namespace: &policy.key.namespace,
                     home: policy.home.as_ref(),
                     notes: if is_custom(policy) {

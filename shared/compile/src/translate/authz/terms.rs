@@ -7,12 +7,13 @@ use model::authz::matching::{
 };
 use model::authz::template::{self, is_template};
 use model::authz::terms::{Attribute, Leaning, Meaning, Term};
+use xds::pb::envoy::config::core::v3::CidrRange;
 use xds::pb::envoy::config::rbac::v3::{Permission, Policy, Principal, permission, principal};
 use xds::pb::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
 use xds::pb::envoy::r#type::matcher::v3 as matcher;
 
 use super::matchers::{self, string};
-use super::{At, headers};
+use super::{At, Clients, headers};
 use crate::listener::cidr_range;
 use crate::translate::{jwt, pb};
 use permission::Rule;
@@ -252,7 +253,10 @@ fn principal(attribute: &Attribute<'_>, value: &str, leaning: Leaning, at: At<'_
     let claim = |path: &[&str]| Some(claim(path, matchers::one_of(string(pattern))));
     let identifier = match attribute {
         Attribute::SourceIp => cidr_range(value).map(Identifier::DirectRemoteIp),
-        Attribute::RemoteIp => cidr_range(value).map(Identifier::RemoteIp),
+        Attribute::RemoteIp => match cidr_range(value) {
+            Some(range) => return client(range, at.clients),
+            None => None,
+        },
         Attribute::SourcePrincipal => {
             let names = matchers::spiffe(pattern).into_iter();
             return all_ids(names.map(|name| id(authenticated(name))).collect());
@@ -279,6 +283,26 @@ fn principal(attribute: &Attribute<'_>, value: &str, leaning: Leaning, at: At<'_
         _ => None,
     };
     identifier.map_or_else(|| unreadable(leaning), id)
+}
+
+/// The client's address, from the header only if the peer is trusted with it.
+fn client(range: CidrRange, clients: &Clients) -> Principal {
+    let seen = |range| id(Identifier::DirectRemoteIp(range));
+    match clients {
+        Clients::Seen => id(Identifier::RemoteIp(range)),
+        Clients::Told(None) => seen(range),
+        Clients::Told(Some(trusted)) => {
+            let name = Some(string(Pattern::Prefix(trusted)));
+            let trusted = id(Identifier::Authenticated(principal::Authenticated {
+                principal_name: name,
+            }));
+            let told = id(Identifier::RemoteIp(range.clone()));
+            Principal::any_of(vec![
+                all_ids(vec![trusted.clone(), told]),
+                all_ids(vec![Principal::not(trusted), seen(range)]),
+            ])
+        }
+    }
 }
 
 fn claim_text(name: &str, pattern: Pattern<'_>) -> Identifier {

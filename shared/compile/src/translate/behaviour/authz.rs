@@ -22,8 +22,25 @@ use crate::listener::{self, Http, Listener, Routes};
 use crate::security::Security;
 use crate::translate::{authz, jwt as translate_jwt};
 
+/// Where a listener is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::translate) enum Site {
+    /// At a gateway.
+    Edge,
+    /// Beside a workload, where nobody is believed what a header says of the client.
+    Workload,
+}
+
+impl Site {
+    const BOTH: [Self; 2] = [Self::Edge, Self::Workload];
+}
+
 /// The filters of policies (their specs) and of token rules.
-pub(in crate::translate) fn security(policies: &[Value], rules: &[JwtRule]) -> Security {
+pub(in crate::translate) fn security(
+    policies: &[Value],
+    rules: &[JwtRule],
+    clients: &authz::Clients,
+) -> Security {
     let specs: Vec<AuthorizationPolicy> = policies
         .iter()
         .map(|it| serde_json::from_value(it.clone()).unwrap())
@@ -40,18 +57,19 @@ pub(in crate::translate) fn security(policies: &[Value], rules: &[JwtRule]) -> S
         .collect();
     let rules: Vec<_> = rules.iter().map(|rule| (rule, String::new())).collect();
     let mut http: Vec<_> = translate_jwt::filter(&rules).into_iter().collect();
-    http.extend(authz::http_filters(&policies));
+    http.extend(authz::http_filters(&policies, clients));
     Security {
         http,
         network: authz::network_filters(&policies),
     }
 }
 
-/// A listener as at a gateway, with everything allowed leading to one route.
+/// A listener with everything allowed leading to one route.
 pub(in crate::translate) fn listener(
     name: &str,
     security: &Security,
     route: pb::Route,
+    site: Site,
 ) -> Listener {
     let mesh = Mesh::new("svc.cluster.local", "istio-system");
     let mut read: BTreeSet<Fact> = BTreeSet::new();
@@ -67,7 +85,11 @@ pub(in crate::translate) fn listener(
         validate_clusters: pb::bool_value(false),
         ..Default::default()
     }));
-    let http = Http::gateway(name, routes, security, &mut mesh.view(&mut read));
+    let mut view = mesh.view(&mut read);
+    let http = match site {
+        Site::Edge => Http::gateway(name, routes, security, &mut view),
+        Site::Workload => Http::inbound(name, routes, security, &mut view),
+    };
     Listener {
         filter_chains: vec![listener::chain_of(listener::http_filter(http))],
         ..listener::listener(name, "127.0.0.1", 0, pb::TrafficDirection::Inbound)

@@ -5,7 +5,8 @@ use model::{Kind, Metadata, Object, Options, check};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::translate::behaviour::authz::{Chance, answered, listener, security};
+use crate::translate::authz::Clients;
+use crate::translate::behaviour::authz::{Chance, Site, answered, listener, security};
 
 fn taken(kind: Kind, spec: &Value) -> bool {
     let object = Object {
@@ -173,9 +174,10 @@ fn every_envoy_takes_the_templates_that_are_taken_at_the_write() {
     let security = security(
         &templates.iter().map(|it| spec(it)).collect::<Vec<_>>(),
         &[],
+        &Clients::Seen,
     );
     let config = Config {
-        listeners: vec![listener("templates", &security, answered())],
+        listeners: vec![listener("templates", &security, answered(), Site::Edge)],
         ..Default::default()
     };
     assert_valid("templates", config);

@@ -14,9 +14,15 @@ pub(super) fn start(
     envoy: &Path,
     backend: &Backend,
     guards: &[(&str, Vec<Value>, &[JwtRule])],
+    site: Site,
 ) -> Proxy {
+    let clients = match site {
+        Site::Edge => authz::Clients::Seen,
+        Site::Workload => authz::Clients::Told(None),
+    };
     let listeners = guards.iter().map(|(name, policies, rules)| {
-        listener(name, &security(policies, rules), to("outbound|80||b"))
+        let security = security(policies, rules, &clients);
+        listener(name, &security, to("outbound|80||b"), site)
     });
     let config = validate::Config {
         clusters: vec![cluster("b", "{}", &[backend])],
@@ -208,8 +214,12 @@ fn nobody_gets_past_a_policy() {
             &[],
         ),
     ];
-    for envoy in validate::envoys() {
-        let proxy = start(&envoy, &backend, &guards);
+    let envoys = validate::envoys();
+    let places = envoys
+        .iter()
+        .flat_map(|envoy| Site::BOTH.map(|site| (envoy, site)));
+    for (envoy, site) in places {
+        let proxy = start(envoy, &backend, &guards, site);
         for name in ["deny-path", "deny-template", "allow-others"] {
             assert_through(&proxy, name, &Sent::get("/public/x"));
             assert_through(&proxy, name, &Sent::get("/cart;session=1//x"));
@@ -269,8 +279,12 @@ fn nobody_gets_past_by_saying_a_header_twice() {
         ("allow-agent", vec![policy("ALLOW", agent)], &[]),
     ];
     let is = |value: &str| Sent::get("/x").with("x-role", value);
-    for envoy in validate::envoys() {
-        let proxy = start(&envoy, &backend, &guards);
+    let envoys = validate::envoys();
+    let places = envoys
+        .iter()
+        .flat_map(|envoy| Site::BOTH.map(|site| (envoy, site)));
+    for (envoy, site) in places {
+        let proxy = start(envoy, &backend, &guards, site);
         let roles = roles();
         for name in ["deny", "deny-prefix", "deny-suffix", "allow-others"] {
             assert_through(&proxy, name, &is("user"));

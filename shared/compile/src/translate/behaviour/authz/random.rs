@@ -277,7 +277,7 @@ fn status(address: &str, (request, token): &(Request, Option<String>)) -> u16 {
 
 /// A listener that lets connections through by these policies.
 fn connections(name: &str, security: &Security) -> Listener {
-    let mut listener = listener(name, &Security::default(), answered());
+    let mut listener = listener(name, &Security::default(), answered(), Site::Edge);
     listener.filter_chains[0]
         .filters
         .splice(0..0, security.network.iter().cloned());
@@ -300,8 +300,13 @@ fn three_evaluators_agree() {
     let sets: Vec<Vec<Value>> = (0..250).map(|_| policies(&mut chance)).collect();
     let mut listeners = Vec::new();
     for (at, policies) in sets.iter().enumerate() {
-        let security = security(policies, &rules);
-        listeners.push(listener(&format!("http-{at}"), &security, answered()));
+        let security = security(policies, &rules, &authz::Clients::Seen);
+        listeners.push(listener(
+            &format!("http-{at}"),
+            &security,
+            answered(),
+            Site::Edge,
+        ));
         listeners.push(connections(&format!("tcp-{at}"), &security));
     }
     let mut counts = [0, 0];

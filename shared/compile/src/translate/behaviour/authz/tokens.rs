@@ -51,7 +51,7 @@ fn nobody_gets_past_with_a_token_that_is_not_good() {
         .collect();
     let user = old.token(&json!({"role": "user"}));
     for envoy in validate::envoys() {
-        let proxy = start(&envoy, &backend, &guards);
+        let proxy = start(&envoy, &backend, &guards, Site::Edge);
         let status = |name: &str, sent: &Sent| {
             let answer = http1(&proxy.listeners[name], sent);
             answer.split(' ').nth(1).unwrap_or_default().to_owned()
