@@ -49,8 +49,16 @@ pub(crate) enum Told {
         /// The trace in which they were compiled.
         cause: Carried,
     },
-    /// It runs the listeners of this revision.
-    Acknowledged { node: Arc<Node>, revision: i64 },
+    /// It has this stream, too, of which it is not known yet what it runs.
+    Opened { node: Arc<Node>, stream: u64 },
+    /// This stream of it runs the listeners of this revision.
+    Acknowledged {
+        node: Arc<Node>,
+        stream: u64,
+        revision: i64,
+    },
+    /// It has this stream no longer.
+    Closed { node: Arc<str>, stream: u64 },
 }
 
 /// Where it is told.
@@ -129,40 +137,92 @@ enum Turn {
 /// What happened to the modes of workloads, in order.
 type Turns = BTreeMap<String, Vec<Turn>>;
 
+/// What is known of a node.
+#[derive(Default)]
+struct Known {
+    /// Modes that not all of its streams have acknowledged yet, and what they were compiled for, by the revision they came with.
+    pending: BTreeMap<i64, (BTreeMap<u16, Mode>, Carried)>,
+    /// What each of its streams has acknowledged. There are several while an Envoy connects again, or where several Envoys
+    /// say that they are this node: then all must have turned.
+    streams: BTreeMap<u64, Runs>,
+}
+
+/// What is known of a stream: the revision of the listeners it runs, and how long it lets old connections live.
+type Runs = (Option<i64>, Duration);
+
+/// The nodes, by their ids.
+type Nodes = HashMap<Arc<str>, Known>;
+
 /// What was told, as what happened to the modes of a workload.
-fn turn(told: Told, pending: &mut Pending) -> Option<(String, Turn)> {
-    match told {
+fn turn(told: Told, nodes: &mut Nodes) -> Option<(String, Turn)> {
+    let id = match &told {
+        Told::Published { node, .. } | Told::Closed { node, .. } => node.clone(),
+        Told::Opened { node, .. } | Told::Acknowledged { node, .. } => node.id.as_str().into(),
+    };
+    let path = path(&id)?;
+    let known = nodes.entry(id.clone()).or_default();
+    let turn = match told {
         Told::Published {
-            node,
             revision,
             modes,
             cause,
+            ..
         } => {
-            let path = path(&node)?;
-            pending
-                .entry(node)
-                .or_default()
+            known
+                .pending
                 .insert(revision, (modes.clone(), cause.clone()));
-            Some((path, Turn::Sent(modes, cause)))
+            Some(Turn::Sent(modes, cause))
         }
-        Told::Acknowledged { node, revision } => {
-            let waiting = pending.get_mut(&*node.id)?;
-            let later = waiting.split_off(&(revision + 1));
-            let newest = std::mem::replace(waiting, later).pop_last();
-            if waiting.is_empty() {
-                pending.remove(&*node.id);
+        Told::Opened { node, stream } => {
+            known.streams.entry(stream).or_insert((None, drain(&node)));
+            None
+        }
+        Told::Acknowledged {
+            node,
+            stream,
+            revision,
+        } => {
+            known.streams.insert(stream, (Some(revision), drain(&node)));
+            known.settle()
+        }
+        Told::Closed { stream, .. } => {
+            known.streams.remove(&stream);
+            known.settle()
+        }
+    };
+    if known.pending.is_empty() && known.streams.is_empty() {
+        nodes.remove(&id);
+    }
+    Some((path, turn?))
+}
+
+impl Known {
+    /// The modes that all streams have acknowledged, if they are news. Where a later one is on its way that is not strict, a
+    /// stream may obey it already.
+    fn settle(&mut self) -> Option<Turn> {
+        let runs = self.streams.values();
+        let least = runs.clone().map(|(revision, _)| *revision).min()??;
+        let drain = runs.map(|(_, drain)| *drain).max()?;
+        let later = self.pending.split_off(&(least + 1));
+        let newest = std::mem::replace(&mut self.pending, later).pop_last();
+        let (_, (mut modes, cause)) = newest?;
+        for (port, mode) in modes.iter_mut().filter(|(_, mode)| **mode == Mode::Strict) {
+            let mut later = self.pending.values().map(|(modes, _)| modes.get(port));
+            if later.any(|later| later != Some(&Mode::Strict)) {
+                *mode = Mode::Permissive;
             }
-            let (_, (modes, cause)) = newest?;
-            let turn = Turn::Acknowledged(modes, drain(&node), cause);
-            Some((path(&node.id)?, turn))
         }
+        Some(Turn::Acknowledged(modes, drain, cause))
     }
 }
 
-/// Where the modes of a node are stored.
+/// Where the modes of a node are stored. Only sidecars have any: a gateway of the same workload says nothing of them.
 fn path(node: &str) -> Option<String> {
-    let mut parts = node.split('~').skip(1);
-    Some(format!("{}/{}", parts.next()?, parts.next()?))
+    let mut parts = node.split('~');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some("sidecar"), Some(namespace), Some(name), None) => Some(format!("{namespace}/{name}")),
+        _ => None,
+    }
 }
 
 /// What is to be stored after all that happened, if anything turned.
@@ -187,12 +247,9 @@ fn turned(
     Some((next.to_bytes(), expect))
 }
 
-/// Modes of a proxy that it has not acknowledged yet, and what they were compiled for, by the revision they came with.
-type Pending = HashMap<Arc<str>, BTreeMap<i64, (BTreeMap<u16, Mode>, Carried)>>;
-
 impl Keeper {
     pub(crate) async fn keep(mut self) {
-        let mut pending = Pending::new();
+        let mut nodes = Nodes::new();
         let mut declared: Accounts = None;
         let mut sets = follow(self.vault.clone()).await;
         let Some(mut stored) = sets.next().await else {
@@ -205,7 +262,7 @@ impl Keeper {
                     if count == 0 { return }
                     let mut turns = Turns::new();
                     for told in told.drain(..) {
-                        if let Some((path, turn)) = turn(told, &mut pending) {
+                        if let Some((path, turn)) = turn(told, &mut nodes) {
                             turns.entry(path).or_default().push(turn);
                         }
                     }

@@ -7,11 +7,11 @@ mod commits;
 mod lag;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{counter, gauge, histogram};
 use xds::session::Event;
-use xds::{Callbacks, ResourceType, StreamInfo};
+use xds::{Callbacks, Request, ResourceType, StreamInfo};
 
 pub(crate) use commits::{Commits, age};
 pub(crate) use lag::lag;
@@ -115,6 +115,10 @@ impl Callbacks for Observer {
         if let Some(tracer) = &self.tracer {
             tracer.closed(stream);
         }
+        if let (Some(tell), Some(node)) = (&self.tell, &stream.node) {
+            let (node, stream) = (node.id.as_str().into(), stream.id);
+            drop(tell.send(Told::Closed { node, stream }));
+        }
         let mut all = self
             .under_way
             .lock()
@@ -122,6 +126,24 @@ impl Callbacks for Observer {
         for ty in ResourceType::ALL {
             all.remove(&(stream.id, ty));
         }
+    }
+
+    fn on_request(&self, stream: &StreamInfo, request: Request<'_>) -> Result<(), tonic::Status> {
+        let named = ResourceType::from_type_url(request.type_url());
+        if let (Some(ResourceType::Cluster | ResourceType::Listener), Some(tell)) =
+            (named.or(stream.only), &self.tell)
+        {
+            let said = match request {
+                Request::Sotw(request) => &request.node,
+                Request::Delta(request) => &request.node,
+            };
+            let node = stream.node.clone().or_else(|| said.clone().map(Arc::new));
+            if let Some(node) = node {
+                let stream = stream.id;
+                drop(tell.send(Told::Opened { node, stream }));
+            }
+        }
+        Ok(())
     }
 
     fn on_response(&self, stream: &StreamInfo, response: &xds::session::Response) {
@@ -147,8 +169,13 @@ impl Callbacks for Observer {
                     (ty, &self.tell, &stream.node)
                 {
                     let (node, revision) = (node.clone(), *revision);
+                    let stream = stream.id;
                     // Nobody listens while the pusher ends.
-                    drop(tell.send(Told::Acknowledged { node, revision }));
+                    drop(tell.send(Told::Acknowledged {
+                        node,
+                        stream,
+                        revision,
+                    }));
                 }
             }
             Event::Nack {

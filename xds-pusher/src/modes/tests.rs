@@ -45,22 +45,34 @@ impl Fixture {
         self.tell.send(told).unwrap_or_else(|_| unreachable!());
     }
 
+    fn tell(&self, told: Told) {
+        self.tell.send(told).unwrap_or_else(|_| unreachable!());
+    }
+
     fn acknowledged(&self, revision: i64) {
+        self.acknowledged_by(1, revision);
+    }
+
+    fn node(id: &str) -> Arc<Node> {
         let seconds = Value {
             kind: Some(Kind::NumberValue(7.0)),
         };
         let node = Node {
-            id: NODE.into(),
+            id: id.into(),
             metadata: Some(Struct {
                 fields: [(DRAIN_TIME.to_owned(), seconds)].into(),
             }),
             ..Node::default()
         };
-        let told = Told::Acknowledged {
-            node: node.into(),
+        node.into()
+    }
+
+    fn acknowledged_by(&self, stream: u64, revision: i64) {
+        self.tell(Told::Acknowledged {
+            node: Self::node(NODE),
+            stream,
             revision,
-        };
-        self.tell.send(told).unwrap_or_else(|_| unreachable!());
+        });
     }
 
     /// The mode in the next set, and what the compiler makes of the change.
@@ -68,6 +80,33 @@ impl Fixture {
         let next = tokio::time::timeout(Duration::from_secs(60), self.sets.next());
         let set = next.await.expect("nothing was stored").unwrap();
         assert_eq!(changes(before, &set).len(), 1);
+        let entry = set.get("shop/orders-1");
+        let stored = entry.map(|entry| Acknowledged::from_bytes(&entry.value).unwrap());
+        (set, stored)
+    }
+}
+
+impl Fixture {
+    /// What is stored once everything told so far was looked at: another workload's turn is told after it.
+    async fn after(&mut self, before: &Entries, turn: i64) -> (Entries, Option<Acknowledged>) {
+        let other = "sidecar~shop~orders-2";
+        let mode = [Mode::Permissive, Mode::Disable][usize::from(turn % 2 == 0)];
+        self.tell(Told::Published {
+            node: other.into(),
+            revision: turn,
+            modes: BTreeMap::from([(80, mode)]),
+            cause: Carried::default(),
+        });
+        self.tell(Told::Acknowledged {
+            node: Self::node(other),
+            stream: 9,
+            revision: turn,
+        });
+        let mut set = before.clone();
+        while set.get("shop/orders-2") == before.get("shop/orders-2") {
+            let next = tokio::time::timeout(Duration::from_secs(60), self.sets.next());
+            set = next.await.expect("nothing was stored").unwrap();
+        }
         let entry = set.get("shop/orders-1");
         let stored = entry.map(|entry| Acknowledged::from_bytes(&entry.value).unwrap());
         (set, stored)
@@ -107,6 +146,81 @@ async fn a_mode_is_stored_when_its_revision_is_acknowledged() {
         ports: Default::default(),
     };
     assert_eq!(changes(&second, &third), [change]);
+}
+
+/// Two Envoys that say they are one node, or one that has come back while its old stream lingers.
+#[tokio::test]
+async fn a_mode_has_turned_when_every_stream_of_the_node_has_it() {
+    let mut at = Fixture::new().await;
+    let opened = |stream| Told::Opened {
+        node: Fixture::node(NODE),
+        stream,
+    };
+    let closed = |stream| Told::Closed {
+        node: NODE.into(),
+        stream,
+    };
+    at.tell(opened(1));
+    at.tell(opened(2));
+    at.published(5, Mode::Permissive);
+    at.acknowledged_by(1, 5);
+    at.acknowledged_by(2, 5);
+    let (first, stored) = at.next(&Entries::default()).await;
+    assert_eq!(stored.unwrap().ports[&80].mode, Mode::Permissive);
+
+    // Two are strict, and a third that has come has not said anything.
+    at.published(8, Mode::Strict);
+    at.acknowledged_by(1, 8);
+    at.tell(opened(3));
+    at.acknowledged_by(2, 8);
+    let (first, stored) = at.after(&first, 1).await;
+    assert_eq!(stored.unwrap().ports[&80].mode, Mode::Permissive);
+    at.acknowledged_by(3, 8);
+    let (second, stored) = at.next(&first).await;
+    assert_eq!(stored.unwrap().ports[&80].mode, Mode::Strict);
+
+    // One that goes before it answers is not waited for.
+    at.published(9, Mode::Disable);
+    let (second, stored) = at.next(&second).await;
+    assert_eq!(stored.unwrap().ports[&80].mode, Mode::Permissive);
+    at.acknowledged_by(1, 9);
+    at.acknowledged_by(2, 9);
+    let (second, stored) = at.after(&second, 2).await;
+    assert_eq!(stored.unwrap().ports[&80].mode, Mode::Permissive);
+    at.tell(closed(3));
+    let (_, stored) = at.next(&second).await;
+    assert_eq!(stored.unwrap().ports[&80].mode, Mode::Disable);
+}
+
+/// A gateway's modes are none; they are not the sidecar's of the same workload.
+#[tokio::test]
+async fn a_gateway_of_the_same_workload_says_nothing_of_its_sidecar() {
+    let mut at = Fixture::new().await;
+    at.published(5, Mode::Strict);
+    at.acknowledged(5);
+    let (first, stored) = at.next(&Entries::default()).await;
+    assert_eq!(stored.unwrap().ports[&80].mode, Mode::Strict);
+    let gateway = "gateway~shop~orders-1";
+    at.tell(Told::Published {
+        node: gateway.into(),
+        revision: 6,
+        modes: BTreeMap::new(),
+        cause: Carried::default(),
+    });
+    at.tell(Told::Acknowledged {
+        node: Fixture::node(gateway),
+        stream: 2,
+        revision: 6,
+    });
+    at.published(7, Mode::Permissive);
+    at.acknowledged(7);
+    let (_, stored) = at.next(&first).await;
+    let ports = stored.unwrap().ports;
+    assert_eq!(
+        ports[&80].mode,
+        Mode::Permissive,
+        "the next turn is the sidecar's"
+    );
 }
 
 #[tokio::test]
