@@ -20,6 +20,7 @@ struct Flags {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    telemetry::forbid_core_dumps()?;
     let flags = Flags::parse();
     rustls::crypto::ring::default_provider()
         .install_default()

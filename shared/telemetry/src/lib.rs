@@ -6,6 +6,7 @@
 
 mod health;
 mod log;
+mod memory;
 mod metrics;
 mod requests;
 mod tasks;
@@ -15,6 +16,7 @@ use axum::Router;
 
 pub use health::{Check, Health, grpc_health};
 pub use log::{Format, InitError, LogOptions, init};
+pub use memory::forbid_core_dumps;
 pub use metrics::{Metrics, expires};
 pub use requests::{counted, is_probe};
 pub use tasks::{TaskError, Tasks, closed, shutdown_signal};

@@ -3,7 +3,8 @@
 //!
 //! *Invariant:* the same search finds each secret where it may be.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -11,8 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use cert_issuer::authority::Policy;
 use cert_issuer::ca::Ca;
 use cert_issuer::envelope::KeyList;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use reqwest::Method;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 use store::etcd::{EtcdConfig, EtcdStore};
 use weft_tests::envoy::{self, Version};
@@ -72,8 +76,53 @@ fn etcd(mesh: &Mesh) -> Vec<u8> {
     dump.stdout
 }
 
+/// The core dumps where the services run.
+fn cores() -> BTreeSet<PathBuf> {
+    let here = std::fs::read_dir(".").unwrap();
+    let paths = here.map(|entry| entry.unwrap().path());
+    let is_core = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name == "core" || name.starts_with("core.")
+    };
+    paths.filter(is_core).collect()
+}
+
+/// What the issuer hands to the proxy of a credential: a token, and the key of its certificate.
+async fn issued(mesh: &Mesh, bearer: &str) -> (String, Vec<u8>) {
+    let bundle = http::get(format!("http://{}/bundle.pem", mesh.net.at(1, 18011)));
+    let bundle = bundle.await.unwrap().ok().unwrap().body;
+    let roots = reqwest::Certificate::from_pem_bundle(bundle.as_bytes()).unwrap();
+    let issuer = mesh.net.at(1, 18010);
+    // Its certificate names no address.
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only(roots)
+        .resolve("cert-issuer", issuer)
+        .build()
+        .unwrap();
+    let ask = async |path: &str, body: serde_json::Value| {
+        let url = format!("https://cert-issuer:{}{path}", issuer.port());
+        let request = client.post(url).bearer_auth(bearer).json(&body);
+        let text = request.send().await.unwrap().error_for_status().unwrap();
+        let text = text.text().await.unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let token = ask("/v1/jwt-svid", json!({"audience": ["canary"]})).await;
+    let wanted = json!({"node": {"id": "gateway~shop~gw"}, "resource_names": ["default"]});
+    let secrets = ask("/v3/discovery:secrets", wanted).await;
+    let key = secrets["resources"][0]["tls_certificate"]["private_key"]["inline_bytes"].as_str();
+    let pem = STANDARD.decode(key.unwrap()).unwrap();
+    let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).unwrap();
+    let token = token["token"].as_str().unwrap().to_owned();
+    (token, key.secret_pkcs8_der().to_vec())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_found_anywhere() {
+    // What is started from here on may write a core as large as it likes; where, the kernel says.
+    let (_, most) = getrlimit(Resource::RLIMIT_CORE).unwrap();
+    setrlimit(Resource::RLIMIT_CORE, most, most).unwrap();
+    let before = cores();
     let sink = Sink::start().await.unwrap();
     let options = Options {
         issuer: Some(&[]),
@@ -151,6 +200,10 @@ spec:
         Canary::key("the issuing key", authority.issuing().key().pkcs8()),
         Canary::key("the tokens' key", authority.jwt_keys()[0].key.pkcs8()),
     ];
+    let sealing = authority.sealing_keys()[0].secret();
+    let mut forms = Canary::text("the sealing key", &STANDARD.encode(&*sealing));
+    forms.forms.push(sealing.to_vec());
+    canaries.push(forms);
     for canary in &canaries {
         assert!(
             canary.is_in(&plain),
@@ -163,6 +216,9 @@ spec:
     encryption.forms.push(STANDARD.decode(kek).unwrap());
     canaries.push(encryption);
     canaries.push(Canary::text("a proxy's credential", &bearer));
+    let (token, key) = issued(&mesh, &bearer).await;
+    canaries.push(Canary::text("a token", &token));
+    canaries.push(Canary::key("the key of a proxy's certificate", &key));
     for service in ["config-api", "xds-pusher"] {
         let text = std::fs::read_to_string(credentials.join(service)).unwrap();
         canaries.push(Canary::text(
@@ -235,6 +291,8 @@ spec:
         places.push((format!("{}'s log", process.name()), log));
     }
     places.push(("the Envoy's log".into(), read(proxy.process.log())));
+    let dumped: Vec<_> = cores().difference(&before).cloned().collect();
+    assert!(dumped.is_empty(), "a service wrote its memory to {dumped:?}");
     for (place, content) in &places {
         assert!(!content.is_empty(), "{place} is empty");
         for canary in &canaries {
