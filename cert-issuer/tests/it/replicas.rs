@@ -136,7 +136,7 @@ async fn a_root_waits_for_a_replica_of_which_nothing_is_known() {
         addresses: [("grpc".into(), "127.0.0.1:1".into())].into(),
         since: model::Revision(0),
     };
-    let ttl = std::time::Duration::from_secs(60);
+    let ttl = Duration::from_secs(60);
     let silent = store
         .join(cert_issuer::SERVICE, member.clone(), ttl)
         .await
@@ -269,7 +269,7 @@ async fn what_operators_ask_for_is_done_or_refused() {
     assert_eq!(outcome(path).await, AuthorityOutcome::Done);
     assert_eq!(status().await["roots"].as_array().unwrap().len(), 1);
     // Each step is on record with who asked for it, in the transaction that took it.
-    let records = store::Store::history(&store, None, None, 0).await.unwrap();
+    let records = Store::history(&store, None, None, 0).await.unwrap();
     let named: Vec<_> = records
         .iter()
         .filter(|record| record.author.who == "ann")

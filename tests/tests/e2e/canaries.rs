@@ -292,7 +292,10 @@ spec:
     }
     places.push(("the Envoy's log".into(), read(proxy.process.log())));
     let dumped: Vec<_> = cores().difference(&before).cloned().collect();
-    assert!(dumped.is_empty(), "a service wrote its memory to {dumped:?}");
+    assert!(
+        dumped.is_empty(),
+        "a service wrote its memory to {dumped:?}"
+    );
     for (place, content) in &places {
         assert!(!content.is_empty(), "{place} is empty");
         for canary in &canaries {

@@ -284,6 +284,7 @@ async fn what_many_proxies_acknowledge_is_stored_together() {
         };
         let acknowledged = Told::Acknowledged {
             node: node.into(),
+            stream: 1,
             revision: 1,
         };
         for told in [published, acknowledged] {
