@@ -118,7 +118,7 @@ proptest! {
             author: Author { who: "w".into(), verb: "v".into(), ..Author::default() },
             edits: vec![Edit { key: object.key(), before: Some(expected.clone()), after: Some(expected) }],
             liveness: vec![Turn { namespace: "n".into(), name: "w".into(), up: false }],
-            deeds: vec![crate::Deed {
+            deeds: vec![Deed {
                 kind: "Credential".into(),
                 namespace: "shop".into(),
                 name: "orders/abc".into(),

@@ -386,7 +386,7 @@ fn the_model_normalises_paths_as_envoy_does() {
     sent.extend((0..=255_u8).map(|byte| format!("/x%{byte:02x}y/%{byte:02X}")));
     for envoy in validate::envoys() {
         let backend = Backend::start("b");
-        let proxy = start(&envoy, &backend, &[("open", Vec::new(), &[])]);
+        let proxy = start(&envoy, &backend, &[("open", Vec::new(), &[])], Site::Edge);
         let (mut judged, mut redirected, mut wrong) = (0, 0, Vec::new());
         for path in &sent {
             let expected = normalize(path, NormalizationType::Default);
