@@ -28,9 +28,11 @@ pub(crate) struct Turns<'a> {
     steps: FuturesUnordered<BoxFuture<'a, Step>>,
 }
 
+type Told = Box<Streaming<RolloutTurn>>;
+
 enum Step {
     /// It told something.
-    Turned(Member, Streaming<RolloutTurn>),
+    Turned(Member, Told),
     /// It is gone, or cannot be reached.
     Lost(Member),
     /// It may be tried again, if it is still there.
@@ -53,7 +55,7 @@ impl Pushers {
         let opened = async {
             let mut client = self.client(&member).ok()?;
             let opened = client.watch_rollout(request).await.ok()?;
-            told(opened.into_inner()).await
+            told(Box::new(opened.into_inner())).await
         };
         match tokio::time::timeout(self.deadline, opened).await {
             Ok(Some(stream)) => Step::Turned(member, stream),
@@ -111,7 +113,7 @@ impl Turns<'_> {
 }
 
 /// The stream once it told something; `None` when it ended.
-async fn told(mut stream: Streaming<RolloutTurn>) -> Option<Streaming<RolloutTurn>> {
+async fn told(mut stream: Told) -> Option<Told> {
     let told = stream.message().await.ok()?;
     told.map(|_| stream)
 }

@@ -201,7 +201,7 @@ spec:
         Canary::key("the tokens' key", authority.jwt_keys()[0].key.pkcs8()),
     ];
     let sealing = authority.sealing_keys()[0].secret();
-    let mut forms = Canary::text("the sealing key", &STANDARD.encode(&*sealing));
+    let mut forms = Canary::text("the sealing key", &STANDARD.encode(sealing.as_slice()));
     forms.forms.push(sealing.to_vec());
     canaries.push(forms);
     for canary in &canaries {

@@ -26,7 +26,7 @@ impl Authority {
 
     /// A certificate for these DNS names and addresses, and its key, in PEM.
     pub fn issue(&self, names: &[&str]) -> (String, String) {
-        self.sign(Self::params(names))
+        self.sign(&Self::params(names))
     }
 
     /// The same, which has expired.
@@ -34,7 +34,7 @@ impl Authority {
         let mut params = Self::params(names);
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2021, 1, 1);
-        self.sign(params)
+        self.sign(&params)
     }
 
     fn params(names: &[&str]) -> CertificateParams {
@@ -42,7 +42,7 @@ impl Authority {
         CertificateParams::new(names).unwrap()
     }
 
-    fn sign(&self, params: CertificateParams) -> (String, String) {
+    fn sign(&self, params: &CertificateParams) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         (certificate.pem(), key.serialize_pem())
