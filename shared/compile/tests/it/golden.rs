@@ -97,7 +97,9 @@ fn ordered(value: &Value, like: &Value) -> Value {
             let named = |item: &Value| item.get("name").cloned();
             let items = value.iter().enumerate().map(|(n, item)| {
                 let same = |other: &&Value| named(item).is_some() && named(item) == named(other);
-                let other = like.iter().find(same).or_else(|| like.get(n));
+                let here = like.get(n);
+                let other = (here.filter(same)).or_else(|| like.iter().find(same));
+                let other = other.or(here);
                 ordered(item, other.unwrap_or(&Value::Null))
             });
             items.collect()
