@@ -24,8 +24,18 @@ pub(crate) struct Admission(Arc<Queue>);
 
 struct Queue {
     places: Arc<Semaphore>,
+    arriving: AtomicUsize,
     waiting: AtomicUsize,
     most: usize,
+}
+
+/// A stream that has come and that nobody serves or passes on yet.
+pub(crate) struct Arriving(Arc<Queue>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.arriving.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A stream's turn: over with its first response, its end, or when it took too long.
@@ -45,9 +55,21 @@ impl Admission {
     pub(crate) fn new(at_once: usize, most: usize) -> Self {
         Self(Arc::new(Queue {
             places: Arc::new(Semaphore::new(at_once)),
+            arriving: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             most,
         }))
+    }
+
+    /// Counts a stream as arriving until it is served or passed on.
+    pub(crate) fn arrive(&self) -> Arriving {
+        self.0.arriving.fetch_add(1, Ordering::Relaxed);
+        Arriving(self.0.clone())
+    }
+
+    /// How many have come and are neither served nor passed on.
+    pub(crate) fn arriving(&self) -> usize {
+        self.0.arriving.load(Ordering::Relaxed)
     }
 
     /// How many wait.
@@ -131,6 +153,17 @@ mod tests {
         drop(second);
         third.await;
         assert_eq!(admission.waiting(), 0);
+    }
+
+    #[test]
+    fn who_arrives_is_counted_until_it_is_served() {
+        let admission = Admission::new(1, 10);
+        let (one, other) = (admission.arrive(), admission.arrive());
+        assert_eq!(admission.arriving(), 2);
+        drop(one);
+        assert_eq!(admission.arriving(), 1);
+        drop(other);
+        assert_eq!(admission.arriving(), 0);
     }
 
     #[tokio::test]

@@ -51,6 +51,9 @@ pub(crate) struct Service {
 
 impl Service {
     fn replica(&self) -> Replica {
+        // In the order in which a stream goes from one to the other, so that it is missed in neither.
+        let arriving = self.admission.arriving();
+        let unserved = arriving + self.streams.unserved();
         Replica {
             instance: self.instance.clone(),
             revision: self.revision.borrow().0,
@@ -60,6 +63,7 @@ impl Service {
             passed_streams: u32::try_from(self.passing.len()).unwrap_or(u32::MAX),
             queued: u32::try_from(self.admission.waiting()).unwrap_or(u32::MAX),
             epoch: self.epoch.borrow().clone(),
+            unserved: u32::try_from(unserved).unwrap_or(u32::MAX),
         }
     }
 

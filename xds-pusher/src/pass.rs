@@ -29,7 +29,7 @@ use xds::Peer;
 
 use self::origin::Origin;
 use self::relay::{First, Relay};
-use crate::admit::Admission;
+use crate::admit::{Admission, Arriving};
 use crate::guard::{self, Guard};
 use crate::link::Links;
 use crate::mesh::Command;
@@ -122,14 +122,17 @@ pub(crate) async fn pass(State(pass): State<Pass>, mut request: Request, next: N
     let Some(variant) = xds::variant(request.uri().path()) else {
         return next.run(request).await;
     };
+    let arriving = pass.admission.arrive();
     if let Some(origin) = said.filter(|_| pass.trusts(&request)) {
         let end = origin.end();
         origin.install(request.extensions_mut());
-        let served = pass.here(request, next, Elsewhere::WhereItCameFrom).await;
+        let served = pass
+            .here(request, next, Elsewhere::WhereItCameFrom, arriving)
+            .await;
         return relay::until(served, end);
     }
     if pass.shards.alone() {
-        return pass.here(request, next, Elsewhere::Nowhere).await;
+        return pass.here(request, next, Elsewhere::Nowhere, arriving).await;
     }
     let (parts, body) = request.into_parts();
     let peeked = match xds::peek(variant, body).await {
@@ -157,7 +160,7 @@ pub(crate) async fn pass(State(pass): State<Pass>, mut request: Request, next: N
         }
     }
     let request = Request::from_parts(parts, first.whole());
-    pass.here(request, next, elsewhere).await
+    pass.here(request, next, elsewhere, arriving).await
 }
 
 /// Who else could serve a stream.
@@ -188,7 +191,13 @@ impl Pass {
     }
 
     /// Serves a stream here, when its turn comes. It is answered at once, or whoever passed it on would give up.
-    async fn here(&self, mut request: Request, next: Next, elsewhere: Elsewhere) -> Response {
+    async fn here(
+        &self,
+        mut request: Request,
+        next: Next,
+        elsewhere: Elsewhere,
+        arriving: Arriving,
+    ) -> Response {
         let others = async {
             match elsewhere {
                 Elsewhere::WhereItCameFrom => true,
@@ -206,7 +215,9 @@ impl Pass {
             if let Some(place) = Place::wait(&mesh).await {
                 request.extensions_mut().insert(place);
             }
-            next.run(request).await
+            let served = next.run(request).await;
+            drop(arriving);
+            served
         })
     }
 

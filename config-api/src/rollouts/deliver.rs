@@ -140,7 +140,7 @@ async fn step(app: &App, view: &View, rollout: &Rollout) -> Result<Duration> {
         Phase::First => {
             let request = question(rollout.written, rollout.proxies.clone());
             let standing = Standing::ask(app, &request, &|_| true).await;
-            if !standing.silent.is_empty() {
+            if standing.ask_again() {
                 again = again.min(RETRY);
             }
             judge(rollout, &standing, overdue)
@@ -208,12 +208,21 @@ async fn affected(app: &App, rollout: &Rollout) -> std::result::Result<Vec<Affec
             silent.instance, silent.reason
         ));
     }
+    if answers.answered.is_empty() {
+        return Err("no pusher is registered".into());
+    }
     let mut affected = Vec::new();
     for (member, answer) in answers.answered {
-        let at = answer.replica.map_or(0, |replica| replica.revision);
+        let (instance, replica) = (member.instance, answer.replica.unwrap_or_default());
+        let at = replica.revision;
         if at < rollout.revision.0 {
-            let instance = member.instance;
             return Err(format!("the pusher {instance} is at revision {at} only"));
+        }
+        if replica.unserved > 0 {
+            let count = replica.unserved;
+            return Err(format!(
+                "{count} streams at the pusher {instance} are not served yet"
+            ));
         }
         affected.extend(answer.proxies);
     }

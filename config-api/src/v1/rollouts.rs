@@ -1,6 +1,7 @@
 //! `GET /v1/rollouts/{revision}`: whether a revision has reached every connected proxy, asked for at this moment.
 //!
-//! *Invariant:* `reached` is never said while a pusher kept silent or lags behind: its proxies are unknown, not reached.
+//! *Invariant:* `reached` is never said while a pusher kept silent, lags behind or has streams that it does not serve yet: whose they are,
+//! or what they run, is unknown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -90,10 +91,9 @@ pub(super) async fn one(
         }
         let mut open = turns.take().filter(|(of, _)| *of == at);
         let (_, watched) = open.get_or_insert_with(|| (at, app.pushers.turns(request)));
-        // Who kept silent may have nothing to tell when he comes back.
-        let again = match standing.silent.is_empty() {
-            true => until,
-            false => until.min(Instant::now() + RETRY),
+        let again = match standing.ask_again() {
+            true => until.min(Instant::now() + RETRY),
+            false => until,
         };
         tokio::select! {
             () = watched.next() => {}
@@ -224,6 +224,8 @@ pub(crate) struct Standing {
     /// Pushers that have not read the store up to the revision, and where they are.
     pub(crate) lagging: Vec<(String, i64)>,
     pub(crate) silent: Vec<Silent>,
+    /// How many streams are of proxies that are not known yet.
+    pub(crate) unserved: u32,
     /// How many pushers are registered.
     pub(crate) pushers: usize,
     /// The changes that every pusher knows to be delivered gradually.
@@ -259,11 +261,14 @@ impl Standing {
             lagging: Vec::new(),
             pushers: answers.answered.len() + answers.silent.len(),
             silent: answers.silent,
+            unserved: 0,
             active: None,
             held: None,
         };
         for (member, answer) in answers.answered {
-            let at = answer.replica.map_or(0, |replica| replica.revision);
+            let replica = answer.replica.unwrap_or_default();
+            standing.unserved = standing.unserved.saturating_add(replica.unserved);
+            let at = replica.revision;
             if at < revision.0 {
                 standing.lagging.push((member.instance, at));
             }
@@ -305,7 +310,13 @@ impl Standing {
     }
 
     fn is_known(&self) -> bool {
-        self.pushers > 0 && self.silent.is_empty() && self.lagging.is_empty()
+        let told = self.silent.is_empty() && self.lagging.is_empty();
+        self.pushers > 0 && told && self.unserved == 0
+    }
+
+    /// Whether to ask again without being told to: who kept silent, and who ends before it is served, tells nothing.
+    pub(crate) fn ask_again(&self) -> bool {
+        !self.silent.is_empty() || self.unserved > 0
     }
 
     /// Whether every proxy has settled, and every pusher says so.
@@ -360,7 +371,7 @@ impl Standing {
             "settled": set(&|it| it == Progress::Settled),
             "behind": set(&|it| matches!(it, Progress::Behind | Progress::Unspecified)),
             "refused": {"count": refusing, "proxies": refused},
-            "pushers": self.pushers, "lagging": lagging.collect::<Vec<_>>(), "silent": self.silent,
+            "pushers": self.pushers, "unserved": self.unserved, "lagging": lagging.collect::<Vec<_>>(), "silent": self.silent,
         })
     }
 }

@@ -94,6 +94,10 @@ pub(crate) fn outcome(answer: &Value, style: Style) -> String {
             text(&pusher["revision"])
         );
     }
+    if let Some(unserved @ 1..) = answer["unserved"].as_u64() {
+        out +=
+            &format!("  {unserved} streams wait to be served: whose they are is not known yet\n");
+    }
     for pusher in items(&answer["silent"]) {
         out += &format!(
             "  the pusher {} did not answer: {}\n",
@@ -177,6 +181,7 @@ mod tests {
             "settled": {"count": 1, "proxies": ["a"]}, "behind": {"count": 1, "proxies": ["c"]},
             "refused": {"count": 1, "proxies": [{"id": "d", "resources": [{"type": "LDS", "resource": "l", "error": "no"}]}]},
             "lagging": [{"instance": "p", "revision": "6"}], "silent": [{"instance": "q", "reason": "away"}],
+            "unserved": 3,
         });
         let text = outcome(&answer, plain);
         let wanted = [
@@ -186,6 +191,7 @@ mod tests {
             "by b\n",
             "the pusher p is at revision 6 only",
             "q did not answer: away",
+            "3 streams wait to be served",
         ];
         for wanted in wanted {
             assert!(text.contains(wanted), "no {wanted:?} in\n{text}");

@@ -156,6 +156,16 @@ impl Streams {
     pub fn snapshot(&self, id: u64) -> Option<Arc<Snapshot>> {
         self.open().get(&id)?.snapshots.as_ref()?.borrow().clone()
     }
+    /// How many streams have no snapshot yet.
+    pub fn unserved(&self) -> usize {
+        let open = self.open();
+        let served = |it: &&Entry| {
+            it.snapshots
+                .as_ref()
+                .is_some_and(|it| it.borrow().is_some())
+        };
+        open.len() - open.values().filter(served).count()
+    }
     /// How many streams are open.
     pub fn len(&self) -> usize {
         self.open().len()

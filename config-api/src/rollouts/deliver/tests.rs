@@ -84,6 +84,7 @@ fn standing(proxies: &[(&str, Progress)]) -> Standing {
         lagging: Vec::new(),
         active: None,
         silent: Vec::new(),
+        unserved: 0,
         pushers: 1,
         held: None,
     }

@@ -59,6 +59,10 @@ fn what_is_not_known_is_not_reached() {
     assert!(standing(vec![settled(7)], Vec::new()).is_reached());
     let lagging = standing(vec![settled(6)], Vec::new());
     assert!(!lagging.is_reached() && !lagging.is_final());
+    let mut waiting = answer("b", 7, &[]);
+    waiting.1.replica.as_mut().unwrap().unserved = 1;
+    let waiting = standing(vec![settled(7), waiting], Vec::new());
+    assert!(!waiting.is_reached() && !waiting.is_final() && waiting.ask_again());
     let silent = Silent {
         instance: "b".into(),
         address: "x".into(),
