@@ -110,9 +110,8 @@ async fn issued(mesh: &Mesh, bearer: &str) -> (String, Vec<u8>) {
     let token = ask("/v1/jwt-svid", json!({"audience": ["canary"]})).await;
     let wanted = json!({"node": {"id": "gateway~shop~gw"}, "resource_names": ["default"]});
     let secrets = ask("/v3/discovery:secrets", wanted).await;
-    let key = secrets["resources"][0]["tls_certificate"]["private_key"]["inline_bytes"].as_str();
-    let pem = STANDARD.decode(key.unwrap()).unwrap();
-    let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).unwrap();
+    let key = secrets["resources"][0]["tlsCertificate"]["privateKey"]["inlineString"].as_str();
+    let key = PrivatePkcs8KeyDer::from_pem_slice(key.unwrap().as_bytes()).unwrap();
     let token = token["token"].as_str().unwrap().to_owned();
     (token, key.secret_pkcs8_der().to_vec())
 }
