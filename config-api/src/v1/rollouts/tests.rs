@@ -60,7 +60,9 @@ fn what_is_not_known_is_not_reached() {
     let lagging = standing(vec![settled(6)], Vec::new());
     assert!(!lagging.is_reached() && !lagging.is_final());
     let mut waiting = answer("b", 7, &[]);
-    waiting.1.replica.as_mut().unwrap().unserved = 1;
+    if let Some(replica) = &mut waiting.1.replica {
+        replica.unserved = 1;
+    }
     let waiting = standing(vec![settled(7), waiting], Vec::new());
     assert!(!waiting.is_reached() && !waiting.is_final() && waiting.ask_again());
     let silent = Silent {
