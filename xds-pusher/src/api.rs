@@ -27,7 +27,6 @@ use xds::{ResourceType, StreamStatus};
 
 use crate::admit::Admission;
 use crate::mesh::{Command, Sides};
-use crate::observe::acronym;
 use crate::pass::Passing;
 use crate::shards::Shards;
 use crate::views::Views;
@@ -150,10 +149,10 @@ impl Pusher for Service {
         };
         let resources = ResourceType::ALL
             .into_iter()
-            .filter(|ty| r#type.is_empty() || acronym(*ty) == r#type)
+            .filter(|ty| r#type.is_empty() || ty.short() == r#type)
             .flat_map(|ty| snapshot.iter(ty))
             .map(|resource| ConfigResource {
-                r#type: acronym(resource.ty()).to_owned(),
+                r#type: resource.ty().short().to_owned(),
                 name: resource.name().to_string(),
                 version: resource.version().to_string(),
                 json: resource.to_json().to_string(),
@@ -343,7 +342,7 @@ fn type_status(ty: ResourceType, status: &xds::TypeStatus, resources: usize) -> 
         (None, Some(_), _) => SyncState::Stale,
     };
     TypeStatus {
-        r#type: acronym(ty).to_owned(),
+        r#type: ty.short().to_owned(),
         state: state.into(),
         sent_revision: status.sent.unwrap_or_default(),
         acked_revision: status.acked.unwrap_or_default(),
@@ -406,7 +405,7 @@ fn statuses(
     for (proxy, ty, resource, error) in refusals {
         let refusal = Refusal {
             proxy: proxy.clone(),
-            r#type: acronym(*ty).to_owned(),
+            r#type: ty.short().to_owned(),
             resource: resource.clone(),
             error: error.clone(),
         };

@@ -42,7 +42,7 @@ struct UnderWay {
 
 /// Begins every series at nothing, so that the first event is a rise and not an appearance.
 pub(crate) fn begin() {
-    for ty in ResourceType::ALL.map(acronym) {
+    for ty in ResourceType::ALL.map(ResourceType::short) {
         drop(histogram!("weft_commit_ack_seconds", "type" => ty));
     }
     for reason in ["authentication", "authorization"] {
@@ -105,7 +105,7 @@ impl Observer {
         }
         // What a stream gets first has no commit that it waited for.
         if let Some(since) = before.and_then(|before| self.commits.since(before, revision)) {
-            histogram!("weft_commit_ack_seconds", "type" => acronym(ty)).record(since);
+            histogram!("weft_commit_ack_seconds", "type" => ty.short()).record(since);
         }
     }
 }
@@ -188,7 +188,7 @@ impl Callbacks for Observer {
                 let proxy = stream.node.as_ref().map_or("", |node| node.id.as_str());
                 tracing::warn!(
                     proxy,
-                    ty = acronym(*ty),
+                    ty = ty.short(),
                     revision,
                     error,
                     "an Envoy refused its configuration"
@@ -197,9 +197,4 @@ impl Callbacks for Observer {
             Event::Refused { .. } | Event::Corrected { .. } | Event::Unsupported { .. } => {}
         }
     }
-}
-
-/// What the type's discovery service is called.
-pub(crate) fn acronym(ty: ResourceType) -> &'static str {
-    ty.acronym()
 }

@@ -24,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 use xds::session::{Event, Response};
 use xds::{StreamInfo, Streams};
 
-use crate::observe::acronym;
 pub(crate) use rounds::Expected;
 use rounds::{Answer, Origin, Round, Rounds, Sent};
 
@@ -309,7 +308,7 @@ impl Tracer {
         if let (true, Some(node)) = (self.listens(), &stream.node) {
             self.tell(Told::Sent(Sent {
                 node: node.clone(),
-                ty: acronym(response.ty()),
+                ty: response.ty().short(),
                 revision: response.revision(),
                 version: response.version().into(),
                 resources: response.resources().len(),
@@ -339,7 +338,7 @@ impl Tracer {
             self.tell(Told::Answer(Answer {
                 stream: stream.id,
                 node: node.clone(),
-                given: Some((acronym(ty), revision, refusal)),
+                given: Some((ty.short(), revision, refusal)),
                 at: SystemTime::now(),
             }));
         }

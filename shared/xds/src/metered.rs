@@ -37,7 +37,7 @@ impl<C: Callbacks> Metered<C> {
     /// Counts for a server of these types. Every series begins at nothing, so that the first event is a rise and not an
     /// appearance.
     pub fn new(inner: Arc<C>, types: &[ResourceType]) -> Self {
-        for ty in types.iter().map(|ty| ty.acronym()) {
+        for ty in types.iter().map(|ty| ty.short()) {
             for name in [
                 "weft_xds_requests_total",
                 "weft_xds_responses_total",
@@ -87,7 +87,7 @@ impl<C: Callbacks> Callbacks for Metered<C> {
     fn on_request(&self, stream: &StreamInfo, request: Request<'_>) -> Result<(), Status> {
         let named = ResourceType::from_type_url(request.type_url());
         if let Some(ty) = named.or(stream.only) {
-            counter!("weft_xds_requests_total", "type" => ty.acronym()).increment(1);
+            counter!("weft_xds_requests_total", "type" => ty.short()).increment(1);
             self.with(stream, ty, |it| {
                 let asks = match request {
                     Request::Sotw(request) => request.response_nonce.is_empty(),
@@ -105,7 +105,7 @@ impl<C: Callbacks> Callbacks for Metered<C> {
 
     fn on_response(&self, stream: &StreamInfo, response: &Response) {
         self.inner.on_response(stream, response);
-        let ty = response.ty().acronym();
+        let ty = response.ty().short();
         let bytes: usize = response.chunks().iter().map(|chunk| chunk.len()).sum();
         let resources = response.resources().len();
         counter!("weft_xds_responses_total", "type" => ty).increment(1);
@@ -130,12 +130,12 @@ impl<C: Callbacks> Callbacks for Metered<C> {
                     std::mem::take(&mut it.pending)
                 });
                 if answers {
-                    counter!("weft_xds_acks_total", "type" => ty.acronym()).increment(1);
+                    counter!("weft_xds_acks_total", "type" => ty.short()).increment(1);
                 }
             }
             Event::Nack { ty, .. } => {
                 self.with(stream, *ty, |it| it.pending = false);
-                counter!("weft_xds_nacks_total", "type" => ty.acronym()).increment(1);
+                counter!("weft_xds_nacks_total", "type" => ty.short()).increment(1);
             }
             Event::Refused { .. } | Event::Corrected { .. } | Event::Unsupported { .. } => {}
         }

@@ -44,20 +44,6 @@ impl ResourceType {
         Self::ExtensionConfig,
     ];
 
-    /// What its discovery service is called for short: `CDS`, …
-    pub const fn acronym(self) -> &'static str {
-        match self {
-            Self::Cluster => "CDS",
-            Self::Endpoint => "EDS",
-            Self::Listener => "LDS",
-            Self::Route => "RDS",
-            Self::ScopedRoute => "SRDS",
-            Self::Secret => "SDS",
-            Self::Runtime => "RTDS",
-            Self::ExtensionConfig => "ECDS",
-        }
-    }
-
     /// The full name of the message.
     pub const fn message_name(self) -> &'static str {
         self.type_url().split_at("type.googleapis.com/".len()).1

@@ -12,8 +12,6 @@ use serde_json::Value;
 use similar::TextDiff;
 use xds::{Resource, ResourceType, Snapshot};
 
-use crate::observe::acronym;
-
 /// How many resources of a class are shown.
 const RESOURCES: usize = 50;
 /// How many lines a diff has at most.
@@ -123,7 +121,7 @@ impl Difference {
             _ => "changed",
         };
         PreviewedResource {
-            r#type: acronym(self.ty).to_owned(),
+            r#type: self.ty.short().to_owned(),
             name: self.name.to_string(),
             change: change.to_owned(),
             diff: unified(&text(&self.before), &text(&self.after)),

@@ -12,7 +12,6 @@ use pusher_api::v1::{
 use xds::StreamStatus;
 
 use crate::mesh::Sides;
-use crate::observe::acronym;
 
 pub(super) fn answer(
     replica: Replica,
@@ -118,9 +117,9 @@ fn rank(progress: Progress) -> u8 {
 
 fn refusals(stream: &StreamStatus) -> Vec<Refusal> {
     let proxy = stream.stream.node.as_ref().map(|node| node.id.clone());
-    let refusal = |ty, resource: &str, error: &str| Refusal {
+    let refusal = |ty: xds::ResourceType, resource: &str, error: &str| Refusal {
         proxy: proxy.clone().unwrap_or_default(),
-        r#type: acronym(ty).to_owned(),
+        r#type: ty.short().to_owned(),
         resource: resource.to_owned(),
         error: error.to_owned(),
     };
